@@ -1,0 +1,126 @@
+//! An attachment as the agent keeps it: what was asked, what was found, what state it is in.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::net::{LinkName, MacAddr, Mtu};
+use crate::spec::{AttachmentSpec, FleetName};
+
+/// One link in one guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its name for ever.
+    pub id: Uuid,
+    /// What was asked, with the kind, MAC, MTU and host end filled in.
+    pub spec: AttachmentSpec,
+    /// Where it is in its life.
+    pub state: State,
+    /// The guest as it was found.
+    pub guest: GuestIdentity,
+    /// The host's end.
+    pub host_ifname: LinkName,
+    /// The guest's end's MAC address.
+    pub mac: MacAddr,
+    /// The MTU of both ends.
+    pub mtu: Mtu,
+    /// The fleet that wants it.
+    pub fleet: Option<FleetName>,
+    /// When it was asked for.
+    pub created_at: SystemTime,
+    /// Of its last change.
+    pub revision: u64,
+    /// The steps that make it, one line each.
+    pub plan: Vec<String>,
+    /// What the host shows now; not stored.
+    #[serde(skip)]
+    pub observed: Option<ObservedLink>,
+    /// What an undo left behind.
+    pub leftovers: Vec<String>,
+}
+
+/// Life of an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Steps are being taken.
+    Attaching,
+    /// Made and read back.
+    Attached,
+    /// Steps are being undone.
+    Detaching,
+    /// Gone; only in events.
+    Detached,
+    /// An undo could not finish.
+    Incomplete,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attaching => "attaching",
+            Self::Attached => "attached",
+            Self::Detaching => "detaching",
+            Self::Detached => "detached",
+            Self::Incomplete => "incomplete",
+        })
+    }
+}
+
+/// Which guest it is. Pids and inodes of namespaces are reused; the cookie is not until the host reboots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestIdentity {
+    /// What runs it.
+    pub runtime: Runtime,
+    /// Container id, pid, or path of the namespace.
+    pub id: String,
+    /// Container name, or what the caller used.
+    pub name: String,
+    /// A process of the guest, when one is known.
+    pub pid: Option<u32>,
+    /// SO_NETNS_COOKIE.
+    pub netns_cookie: u64,
+    /// When the runtime or the kernel says it started.
+    pub started_at: String,
+}
+
+/// What runs a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// A Docker container.
+    Docker,
+    /// A process.
+    Pid,
+    /// A mounted network namespace.
+    Netns,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "docker",
+            Self::Pid => "pid",
+            Self::Netns => "netns",
+        })
+    }
+}
+
+/// The host's end as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedLink {
+    /// It exists and is ours.
+    pub present: bool,
+    /// RFC 2863.
+    pub operstate: String,
+    /// Bytes.
+    pub mtu: u32,
+    /// Empty when it is in none.
+    pub bridge: String,
+    /// OpenFlow port number; 0 when there is none.
+    pub ofport: i64,
+    /// What Open vSwitch complains of.
+    pub ovs_error: String,
+}

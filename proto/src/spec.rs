@@ -1,0 +1,237 @@
+//! What can be asked: the attachment's and the host's spec, valid by construction.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text};
+
+/// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
+/// together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentSpec {
+    /// Whose link.
+    pub guest: GuestRef,
+    /// Its name in the guest.
+    pub ifname: LinkName,
+    /// The bridge that it is plugged into.
+    pub uplink: LinkName,
+    /// `None`: found from the uplink.
+    pub kind: Option<Kind>,
+    /// `None`: derived from the attachment's id.
+    pub host_ifname: Option<LinkName>,
+    /// `None`: derived from the attachment's id.
+    pub mac: Option<MacAddr>,
+    /// `None`: the bridge's.
+    pub mtu: Option<Mtu>,
+    /// `None`: untagged, which Open vSwitch does not have.
+    pub vlan: Option<Vlan>,
+    /// Addresses of the guest's end.
+    pub addressing: Addressing,
+    /// Default gateways, at most one a family.
+    pub gateways: Vec<IpAddr>,
+    /// More routes over the link.
+    pub routes: Vec<Route>,
+}
+
+/// Kind of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// veth into a linux bridge.
+    LinuxBridge,
+    /// veth into an Open vSwitch bridge.
+    Ovs,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinuxBridge => "linux-bridge",
+            Self::Ovs => "ovs",
+        })
+    }
+}
+
+/// Which VLANs a port carries, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vlan {
+    /// One VLAN, untagged to the guest.
+    Access(VlanId),
+    /// These VLANs, tagged; never empty, since Open vSwitch takes an empty list for every VLAN.
+    Trunk(BTreeSet<VlanId>),
+    /// Every VLAN, tagged, and untagged frames.
+    Every,
+}
+
+/// Addresses of a guest's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addressing {
+    /// These; never empty.
+    Static(Vec<InterfaceAddr>),
+    /// None of ours.
+    None,
+}
+
+impl Addressing {
+    /// The static addresses.
+    pub fn addresses(&self) -> &[InterfaceAddr] {
+        match self {
+            Self::Static(addresses) => addresses,
+            Self::None => &[],
+        }
+    }
+}
+
+/// A route over the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Its bits after the prefix length are zero.
+    pub destination: IpNet,
+    /// `None`: on the link.
+    pub via: Option<IpAddr>,
+}
+
+/// How a caller names a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum GuestRef {
+    /// `docker:NAME`, or a full or shortened container id.
+    Docker(String),
+    /// `pid:N`: the network namespace of a process.
+    Pid(u32),
+    /// `netns:NAME`: a namespace made by `ip netns add`.
+    NetnsName(String),
+    /// `netns:/PATH`: a mounted namespace, below `/run/netns` or `/run/docker/netns`.
+    NetnsPath(PathBuf),
+    /// A bare word, looked up in that order.
+    Bare(String),
+}
+
+impl FromStr for GuestRef {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let refuse = |why: &str| ParseError::new(text, "a guest", why);
+        let name = |name: &str| match is_guest_name(name) {
+            true => Ok(name.to_owned()),
+            false => Err(refuse(
+                "a name is 1 to 128 letters, digits, '_', '.' and '-', and begins with a letter or digit",
+            )),
+        };
+        match text.split_once(':') {
+            None => Ok(Self::Bare(name(text)?)),
+            Some(("docker", rest)) => Ok(Self::Docker(name(rest)?)),
+            Some(("pid", rest)) => match rest.parse() {
+                Ok(pid @ 2..) => Ok(Self::Pid(pid)),
+                Ok(_) | Err(_) => Err(refuse("a pid is a number from 2 on; 1 is the host itself")),
+            },
+            Some(("netns", path)) if path.starts_with('/') => {
+                let file = ["/run/netns/", "/var/run/netns/", "/run/docker/netns/", "/var/run/docker/netns/"]
+                    .iter()
+                    .find_map(|folder| path.strip_prefix(folder));
+                match file {
+                    Some(file) if is_guest_name(file) => Ok(Self::NetnsPath(PathBuf::from(path))),
+                    _ => Err(refuse("a path names a file in /run/netns or /run/docker/netns")),
+                }
+            }
+            Some(("netns", rest)) => Ok(Self::NetnsName(name(rest)?)),
+            Some(_) => Err(refuse("use docker:NAME, pid:N, netns:NAME or a bare name")),
+        }
+    }
+}
+
+/// Docker's rule for a container's name; a container's id and the names that `ip netns` can make fit it, too.
+fn is_guest_name(text: &str) -> bool {
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.len() <= 128 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(rest)
+}
+
+impl fmt::Display for GuestRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Docker(name) => write!(f, "docker:{name}"),
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+            Self::NetnsName(name) => write!(f, "netns:{name}"),
+            Self::NetnsPath(path) => write!(f, "netns:{}", path.display()),
+            Self::Bare(word) => f.write_str(word),
+        }
+    }
+}
+
+as_text!(GuestRef);
+
+/// What a fleet wants of one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// Marks all that is made for it.
+    pub fleet: FleetName,
+    /// Bridges that stay while the fleet wants them.
+    pub switches: Vec<SwitchSpec>,
+    /// Links in guests.
+    pub attachments: Vec<AttachmentSpec>,
+}
+
+/// A bridge that stays with or without ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchSpec {
+    /// The bridge's name.
+    pub name: LinkName,
+    /// Linux bridge or Open vSwitch.
+    pub kind: Kind,
+    /// What joins it to other hosts.
+    pub uplink: Option<UplinkSpec>,
+}
+
+/// A link of the host in a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkSpec {
+    /// The link.
+    pub link: LinkName,
+    /// The VLANs that it carries; Open vSwitch only. Empty: it is not plugged yet.
+    pub trunk: BTreeSet<VlanId>,
+}
+
+/// The name of a fleet: 1 to 63 lower-case letters, digits and '-', beginning with a letter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FleetName(String);
+
+impl FleetName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FleetName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        match text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= 63 && text.chars().all(rest)
+        {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ParseError::new(
+                text,
+                "a fleet's name",
+                "use 1 to 63 lower-case letters, digits and '-', beginning with a letter",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for FleetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+as_text!(FleetName);
