@@ -1,0 +1,452 @@
+//! The steps that plans are made of: data that can be printed, stored and undone. Only `host` takes them.
+//!
+//! A step is one kernel request or one OVSDB transaction: it happened or it did not. Objects are addressed by name, so
+//! no step needs what another one returned. Undo is idempotent: what is already gone is success.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
+use pipewright_api::spec::{Kind, Vlan};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// One change of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Makes a bridge unless it is there. Ours from the first moment: link group, or `external_ids`.
+    EnsureBridge {
+        /// Its name.
+        bridge: LinkName,
+        /// Who runs it.
+        kind: Kind,
+        /// Pins its address, which would otherwise follow that of its lowest port.
+        mac: MacAddr,
+    },
+    /// Deletes a bridge if it is ours and has no ports; leaves it otherwise.
+    ReleaseBridge {
+        /// Its name.
+        bridge: LinkName,
+        /// Who runs it.
+        kind: Kind,
+    },
+    /// Makes a veth pair, the guest's end born in the guest under its final name.
+    CreateVeth(Veth),
+    /// Deletes a link of the host if it is the attachment's.
+    DeleteLink {
+        /// The attachment.
+        id: Uuid,
+        /// The link.
+        link: LinkName,
+    },
+    /// Adds a port to an Open vSwitch bridge.
+    PlugPort(Port),
+    /// Removes a port from Open vSwitch if it carries the attachment's mark.
+    UnplugPort {
+        /// The attachment.
+        id: Uuid,
+        /// The port, named as its link.
+        port: LinkName,
+    },
+    /// Changes the VLANs of a port of ours.
+    SetPortVlan {
+        /// Whose port.
+        id: Uuid,
+        /// The port.
+        port: LinkName,
+        /// What it had.
+        from: Vlan,
+        /// What it gets.
+        to: Vlan,
+    },
+    /// Waits until Open vSwitch has done what was committed, and checks bridge and VLAN of the port.
+    AwaitPort(Port),
+    /// Waits until the bridge forwards the frames of a port (operstate up).
+    AwaitForwarding {
+        /// The host's end.
+        host_end: LinkName,
+    },
+    /// Plugs a link of the host into a linux bridge.
+    EnslaveLink {
+        /// The link.
+        link: LinkName,
+        /// The bridge.
+        bridge: LinkName,
+    },
+    /// Takes a link of the host out of that bridge, if it is in it.
+    FreeLink {
+        /// The link.
+        link: LinkName,
+        /// The bridge.
+        bridge: LinkName,
+    },
+    /// Sets a link of the host up.
+    SetHostLinkUp {
+        /// The link.
+        link: LinkName,
+    },
+    /// Sets a link of the host down, if it exists.
+    SetHostLinkDown {
+        /// The link.
+        link: LinkName,
+    },
+    /// Lets a guest's link have IPv6 addresses; Docker switches them off in guests without an IPv6 network.
+    EnableIpv6 {
+        /// The guest's end.
+        ifname: LinkName,
+    },
+    /// Has checksums filled in by the guest: the userspace datapath of Open vSwitch drops the TCP segments of others.
+    DisableTxChecksum {
+        /// The guest's end.
+        ifname: LinkName,
+    },
+    /// Sets the guest's end up.
+    SetUp {
+        /// The guest's end.
+        ifname: LinkName,
+    },
+    /// Adds an address to the guest's end.
+    AddAddress {
+        /// The guest's end.
+        ifname: LinkName,
+        /// Address and prefix length.
+        address: InterfaceAddr,
+    },
+    /// Adds a route of ours in the guest.
+    AddRoute(GuestRoute),
+    /// Removes a route of ours in the guest.
+    RemoveRoute(GuestRoute),
+    /// Removes a route of the guest that ours replaces.
+    SetAsideRoute(SavedRoute),
+    /// Puts a route of the guest back, if its link still exists.
+    RestoreRoute(SavedRoute),
+    /// Reads back what was made and compares.
+    Verify(Expected),
+    /// Tells the neighbours: gratuitous ARP (RFC 5227 §3) and unsolicited neighbour advertisements (RFC 4861 §7.2.6).
+    Announce {
+        /// The guest's end.
+        ifname: LinkName,
+        /// Its MAC address.
+        mac: MacAddr,
+        /// What is announced.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+/// A veth pair to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veth {
+    /// The attachment; gives the link group of both ends.
+    pub id: Uuid,
+    /// Name in the host.
+    pub host_end: LinkName,
+    /// MAC address in the host.
+    pub host_mac: MacAddr,
+    /// Name in the guest.
+    pub guest_end: LinkName,
+    /// MAC address in the guest.
+    pub guest_mac: MacAddr,
+    /// Of both ends.
+    pub mtu: Mtu,
+    /// The linux bridge that the host's end is born into.
+    pub bridge: Option<LinkName>,
+}
+
+/// A port of an Open vSwitch bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Whose port.
+    pub id: Uuid,
+    /// The bridge.
+    pub bridge: LinkName,
+    /// The port, named as its link.
+    pub port: LinkName,
+    /// What it carries.
+    pub vlan: Vlan,
+}
+
+/// A route over the guest's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// `None`: on the link.
+    pub via: Option<IpAddr>,
+    /// The guest's end.
+    pub ifname: LinkName,
+}
+
+/// A route of the guest's own, kept as the kernel gave it so that it can be put back to the letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRoute {
+    /// As `ip route` shows it.
+    pub text: String,
+    /// The body of the kernel's RTM_NEWROUTE message, in hex.
+    pub message: String,
+}
+
+/// What must be read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The pair as it was asked for.
+    pub veth: Veth,
+    /// Addresses of the guest's end.
+    pub addresses: Vec<InterfaceAddr>,
+    /// Routes over it.
+    pub routes: Vec<GuestRoute>,
+}
+
+/// Where a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// By netlink and sysctl, in the host or in the guest.
+    Kernel,
+    /// By OVSDB.
+    Ovs,
+}
+
+impl Step {
+    /// What takes the step back; `None` when nothing does or nothing must (what is set on a link goes with the link).
+    pub fn undo(&self) -> Option<Self> {
+        match self {
+            Self::EnsureBridge { bridge, kind, .. } => {
+                Some(Self::ReleaseBridge { bridge: bridge.clone(), kind: *kind })
+            }
+            Self::CreateVeth(veth) => Some(Self::DeleteLink { id: veth.id, link: veth.host_end.clone() }),
+            Self::PlugPort(port) => Some(Self::UnplugPort { id: port.id, port: port.port.clone() }),
+            Self::SetPortVlan { id, port, from, to } => {
+                Some(Self::SetPortVlan { id: *id, port: port.clone(), from: to.clone(), to: from.clone() })
+            }
+            Self::EnslaveLink { link, bridge } => {
+                Some(Self::FreeLink { link: link.clone(), bridge: bridge.clone() })
+            }
+            Self::SetHostLinkUp { link } => Some(Self::SetHostLinkDown { link: link.clone() }),
+            // A default route of ours stands in the way of the one that it replaced.
+            Self::AddRoute(route) if route.destination.prefix_len() == 0 => {
+                Some(Self::RemoveRoute(route.clone()))
+            }
+            Self::SetAsideRoute(saved) => Some(Self::RestoreRoute(saved.clone())),
+            Self::AddRoute(_)
+            | Self::ReleaseBridge { .. }
+            | Self::DeleteLink { .. }
+            | Self::UnplugPort { .. }
+            | Self::AwaitPort(_)
+            | Self::AwaitForwarding { .. }
+            | Self::FreeLink { .. }
+            | Self::SetHostLinkDown { .. }
+            | Self::EnableIpv6 { .. }
+            | Self::DisableTxChecksum { .. }
+            | Self::SetUp { .. }
+            | Self::AddAddress { .. }
+            | Self::RemoveRoute(_)
+            | Self::RestoreRoute(_)
+            | Self::Verify(_)
+            | Self::Announce { .. } => None,
+        }
+    }
+
+    /// Where it is taken.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::EnsureBridge { kind: Kind::Ovs, .. }
+            | Self::ReleaseBridge { kind: Kind::Ovs, .. }
+            | Self::PlugPort(_)
+            | Self::UnplugPort { .. }
+            | Self::SetPortVlan { .. }
+            | Self::AwaitPort(_) => Place::Ovs,
+            Self::EnsureBridge { kind: Kind::LinuxBridge, .. }
+            | Self::ReleaseBridge { kind: Kind::LinuxBridge, .. }
+            | Self::CreateVeth(_)
+            | Self::DeleteLink { .. }
+            | Self::AwaitForwarding { .. }
+            | Self::EnslaveLink { .. }
+            | Self::FreeLink { .. }
+            | Self::SetHostLinkUp { .. }
+            | Self::SetHostLinkDown { .. }
+            | Self::EnableIpv6 { .. }
+            | Self::DisableTxChecksum { .. }
+            | Self::SetUp { .. }
+            | Self::AddAddress { .. }
+            | Self::AddRoute(_)
+            | Self::RemoveRoute(_)
+            | Self::SetAsideRoute(_)
+            | Self::RestoreRoute(_)
+            | Self::Verify(_)
+            | Self::Announce { .. } => Place::Kernel,
+        }
+    }
+
+    /// Whether it is taken inside the guest's network namespace. These are nothing to do once the guest is gone.
+    pub fn is_in_guest(&self) -> bool {
+        matches!(
+            self,
+            Self::EnableIpv6 { .. }
+                | Self::DisableTxChecksum { .. }
+                | Self::SetUp { .. }
+                | Self::AddAddress { .. }
+                | Self::AddRoute(_)
+                | Self::RemoveRoute(_)
+                | Self::SetAsideRoute(_)
+                | Self::RestoreRoute(_)
+                | Self::Announce { .. }
+        )
+    }
+}
+
+/// The undo of a plan: each step's undo, in reverse.
+pub fn undo(plan: &[Step]) -> Vec<Step> {
+    let replaces_a_route = plan.iter().any(|step| matches!(step, Step::SetAsideRoute(_)));
+    let is_needed = |step: &Step| replaces_a_route || !matches!(step, Step::RemoveRoute(_));
+    plan.iter().rev().filter_map(Step::undo).filter(is_needed).collect()
+}
+
+/// The line of ip(8), ovs-vsctl(8) or another well-known tool that does the same.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EnsureBridge { bridge, kind: Kind::LinuxBridge, mac } => {
+                write!(f, "ip link add {bridge} address {mac} up type bridge")
+            }
+            Self::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
+                write!(
+                    f,
+                    "ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} other-config:hwaddr={mac}"
+                )
+            }
+            Self::ReleaseBridge { bridge, kind: Kind::LinuxBridge } => {
+                write!(f, "ip link del {bridge} if it is ours and without ports")
+            }
+            Self::ReleaseBridge { bridge, kind: Kind::Ovs } => {
+                write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
+            }
+            Self::CreateVeth(veth) => veth.fmt(f),
+            Self::DeleteLink { link, .. } => write!(f, "ip link del {link}"),
+            Self::PlugPort(port) => port.fmt(f),
+            Self::UnplugPort { port, .. } => write!(f, "ovs-vsctl --if-exists del-port {port}"),
+            Self::SetPortVlan { port, to, .. } => write!(f, "ovs-vsctl set port {port}{}", VlanColumns(to)),
+            Self::AwaitPort(port) => write!(f, "ovs-vsctl wait-until interface {} 'ofport>0'", port.port),
+            Self::AwaitForwarding { host_end } => write!(f, "wait for operstate up of {host_end}"),
+            Self::EnslaveLink { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
+            Self::FreeLink { link, bridge } => write!(f, "ip link set {link} nomaster if it is in {bridge}"),
+            Self::SetHostLinkUp { link } => write!(f, "ip link set {link} up"),
+            Self::SetHostLinkDown { link } => write!(f, "ip link set {link} down"),
+            Self::EnableIpv6 { ifname } => write!(f, "guest: sysctl net/ipv6/conf/{ifname}/disable_ipv6=0"),
+            Self::DisableTxChecksum { ifname } => write!(f, "guest: ethtool -K {ifname} tx off"),
+            Self::SetUp { ifname } => write!(f, "guest: ip link set {ifname} up"),
+            Self::AddAddress { ifname, address } => write!(f, "guest: ip addr add {address} dev {ifname}"),
+            Self::AddRoute(route) => write!(f, "guest: ip route add {route}"),
+            Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
+            Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
+            Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
+            Self::Verify(expected) => {
+                write!(f, "read back {} and {}", expected.veth.host_end, expected.veth.guest_end)
+            }
+            Self::Announce { ifname, addresses, .. } => {
+                write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Veth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, .. } = self;
+        write!(f, "ip link add {host_end} address {host_mac} mtu {mtu} up")?;
+        if let Some(bridge) = bridge {
+            write!(f, " master {bridge}")?;
+        }
+        write!(f, " type veth peer name {guest_end} address {guest_mac} mtu {mtu} netns GUEST")
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ovs-vsctl add-port {} {}{}", self.bridge, self.port, VlanColumns(&self.vlan))
+    }
+}
+
+impl fmt::Display for GuestRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.destination.prefix_len() {
+            0 => f.write_str("default")?,
+            _ => self.destination.fmt(f)?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        write!(f, " dev {}", self.ifname)
+    }
+}
+
+/// A VLAN as ovs-vsctl's columns of table Port.
+struct VlanColumns<'a>(&'a Vlan);
+
+impl fmt::Display for VlanColumns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Vlan::Access(vlan) => write!(f, " tag={vlan} vlan_mode=access"),
+            Vlan::Trunk(vlans) => {
+                let list: Vec<String> = vlans.iter().map(ToString::to_string).collect();
+                write!(f, " trunks={} vlan_mode=trunk", list.join(","))
+            }
+            Vlan::Every => Ok(()),
+        }
+    }
+}
+
+/// Why a step was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StepError {
+    /// The kernel said no.
+    #[error("{step}: {text}")]
+    Kernel {
+        /// The step as a line.
+        step: String,
+        /// Positive errno.
+        errno: i32,
+        /// The kernel's own words, or the errno's.
+        text: String,
+    },
+    /// Open vSwitch or OVSDB said no.
+    #[error("{step}: {source}")]
+    Switch {
+        /// The step as a line.
+        step: String,
+        /// Its reason.
+        source: crate::switches::ovs::SwitchError,
+    },
+    /// What was read back is not what was asked for.
+    #[error("{object} has {what} {found} instead of {expected}")]
+    NotAsAsked {
+        /// The link.
+        object: String,
+        /// The property.
+        what: &'static str,
+        /// As read back.
+        found: String,
+        /// As asked.
+        expected: String,
+    },
+    /// It did not become ready in time.
+    #[error("{object} is not forwarding after {seconds} s: its operstate is {operstate}")]
+    NotForwarding {
+        /// The host's end.
+        object: String,
+        /// How long we waited.
+        seconds: u64,
+        /// Last state seen.
+        operstate: String,
+    },
+    /// The guest went away.
+    #[error("the guest is gone")]
+    GuestGone,
+    /// Refused by the fault seam of the tests.
+    #[error("{step}: refused by a test")]
+    Injected {
+        /// The step as a line.
+        step: String,
+    },
+}

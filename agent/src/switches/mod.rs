@@ -1,0 +1,3 @@
+//! Who runs a bridge.
+
+pub mod ovs;
