@@ -1,12 +1,13 @@
 //! An attachment as the agent keeps it: what was asked, what was found, what state it is in.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::net::{LinkName, MacAddr, Mtu};
+use crate::net::{LinkName, MacAddr, Mtu, ParseError};
 use crate::spec::{AttachmentSpec, FleetName};
 
 /// One link in one guest.
@@ -98,6 +99,19 @@ pub enum Runtime {
     Netns,
 }
 
+impl FromStr for Runtime {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "docker" => Ok(Self::Docker),
+            "pid" => Ok(Self::Pid),
+            "netns" => Ok(Self::Netns),
+            _ => Err(ParseError::new(text, "a runtime", "use docker, pid or netns")),
+        }
+    }
+}
+
 impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -123,4 +137,31 @@ pub struct ObservedLink {
     pub ofport: i64,
     /// What Open vSwitch complains of.
     pub ovs_error: String,
+}
+
+/// The answer to an attach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The attachment; for a dry run what it would be.
+    pub attachment: Attachment,
+    /// False when it was there already.
+    pub created: bool,
+}
+
+/// Attachments in order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that were asked for.
+    pub attachments: Vec<Attachment>,
+    /// Watching from here shows every later change.
+    pub revision: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// What is on it.
+    pub listing: Listing,
+    /// The next page begins after this id; `None` on the last one.
+    pub next: Option<Uuid>,
 }

@@ -2,8 +2,15 @@
 //! client that takes and returns the types.
 
 pub mod attachment;
+
+pub mod condition;
+pub mod convert;
+pub mod event;
+pub mod host;
 pub mod net;
+pub mod operation;
 pub mod reason;
+pub mod request;
 pub mod spec;
 
 /// The messages and services of package `pipewright.v1`, generated from the `.proto` files beside this crate.

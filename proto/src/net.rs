@@ -327,7 +327,7 @@ impl FromStr for InterfaceAddr {
 }
 
 /// Whether a host of the subnet cannot have this address (RFC 950, RFC 919; /31 and /32 have no such, RFC 3021).
-fn is_reserved_in(net: IpNet) -> bool {
+pub(crate) fn is_reserved_in(net: IpNet) -> bool {
     let IpNet::V4(net) = net else { return false };
     net.prefix_len() <= 30 && (net.addr() == net.network() || net.addr() == net.broadcast())
 }

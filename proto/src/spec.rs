@@ -59,7 +59,7 @@ impl fmt::Display for Kind {
 }
 
 /// Which VLANs a port carries, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vlan {
     /// One VLAN, untagged to the guest.

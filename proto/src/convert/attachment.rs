@@ -1,0 +1,133 @@
+//! An attachment as the agent keeps it.
+
+use super::At;
+use super::spec::attachment_spec;
+use super::time::{timestamp, to_timestamp};
+use crate::attachment::{Attachment, GuestIdentity, ObservedLink, State};
+use crate::net::Mtu;
+use crate::reason::Failure;
+use crate::wire;
+
+impl TryFrom<wire::Attachment> for Attachment {
+    type Error = Failure;
+
+    /// # Errors
+    /// INVALID_FIELD for what cannot be parsed; paths begin with `attachment`.
+    fn try_from(attachment: wire::Attachment) -> Result<Self, Failure> {
+        parse(attachment, &At::top("attachment"))
+    }
+}
+
+pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachment, Failure> {
+    let at_spec = at.field("spec");
+    let at_guest = at.field("guest");
+    Ok(Attachment {
+        id: at.field("id").required(&attachment.id)?,
+        spec: attachment_spec(at_spec.present(attachment.spec)?, &at_spec)?,
+        state: state(attachment.state, &at.field("state"))?,
+        guest: guest(at_guest.present(attachment.guest)?, &at_guest)?,
+        host_ifname: at.field("host_ifname").required(&attachment.host_ifname)?,
+        mac: at.field("mac").required(&attachment.mac)?,
+        mtu: at.field("mtu").number::<Mtu>(attachment.mtu)?,
+        fleet: at.field("fleet").optional(&attachment.fleet)?,
+        created_at: timestamp(attachment.created_at, &at.field("created_at"))?,
+        revision: attachment.revision,
+        plan: attachment.plan,
+        observed: attachment.observed.map(ObservedLink::from),
+        leftovers: attachment.leftovers,
+    })
+}
+
+fn state(value: i32, at: &At<'_>) -> Result<State, Failure> {
+    let known = "attaching, attached, detaching, detached and incomplete";
+    match at.variant::<wire::AttachmentState>(value, known)? {
+        None | Some(wire::AttachmentState::Unspecified) => Err(at.refuse("it is required")),
+        Some(wire::AttachmentState::Attaching) => Ok(State::Attaching),
+        Some(wire::AttachmentState::Attached) => Ok(State::Attached),
+        Some(wire::AttachmentState::Detaching) => Ok(State::Detaching),
+        Some(wire::AttachmentState::Detached) => Ok(State::Detached),
+        Some(wire::AttachmentState::Incomplete) => Ok(State::Incomplete),
+    }
+}
+
+fn guest(guest: wire::GuestIdentity, at: &At<'_>) -> Result<GuestIdentity, Failure> {
+    Ok(GuestIdentity {
+        runtime: at.field("runtime").required(&guest.runtime)?,
+        id: guest.id,
+        name: guest.name,
+        pid: Some(guest.pid).filter(|pid| *pid != 0),
+        netns_cookie: guest.netns_cookie,
+        started_at: guest.started_at,
+    })
+}
+
+impl From<wire::ObservedLink> for ObservedLink {
+    fn from(link: wire::ObservedLink) -> Self {
+        Self {
+            present: link.present,
+            operstate: link.operstate,
+            mtu: link.mtu,
+            bridge: link.bridge,
+            ofport: link.ofport,
+            ovs_error: link.ovs_error,
+        }
+    }
+}
+
+impl From<Attachment> for wire::Attachment {
+    fn from(attachment: Attachment) -> Self {
+        Self {
+            id: attachment.id.to_string(),
+            spec: Some(attachment.spec.into()),
+            state: wire::AttachmentState::from(attachment.state).into(),
+            guest: Some(attachment.guest.into()),
+            host_ifname: attachment.host_ifname.into(),
+            mac: attachment.mac.into(),
+            mtu: attachment.mtu.into(),
+            fleet: attachment.fleet.map(String::from).unwrap_or_default(),
+            created_at: Some(to_timestamp(attachment.created_at)),
+            revision: attachment.revision,
+            plan: attachment.plan,
+            observed: attachment.observed.map(wire::ObservedLink::from),
+            leftovers: attachment.leftovers,
+        }
+    }
+}
+
+impl From<State> for wire::AttachmentState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Attaching => Self::Attaching,
+            State::Attached => Self::Attached,
+            State::Detaching => Self::Detaching,
+            State::Detached => Self::Detached,
+            State::Incomplete => Self::Incomplete,
+        }
+    }
+}
+
+impl From<GuestIdentity> for wire::GuestIdentity {
+    fn from(guest: GuestIdentity) -> Self {
+        Self {
+            runtime: guest.runtime.to_string(),
+            id: guest.id,
+            name: guest.name,
+            pid: guest.pid.unwrap_or(0),
+            netns_cookie: guest.netns_cookie,
+            started_at: guest.started_at,
+        }
+    }
+}
+
+impl From<ObservedLink> for wire::ObservedLink {
+    fn from(link: ObservedLink) -> Self {
+        Self {
+            present: link.present,
+            operstate: link.operstate,
+            mtu: link.mtu,
+            bridge: link.bridge,
+            ofport: link.ofport,
+            ovs_error: link.ovs_error,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What is asked for: one link in one guest, and everything of a host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::At;
+use super::fit::{self, LIST_MAX, TRUNK_MAX};
+use crate::net::{Mtu, VlanId};
+use crate::reason::Failure;
+use crate::spec::{Addressing, AttachmentSpec, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan};
+use crate::wire;
+use crate::wire::attachment_spec as oneof;
+
+/// The name of a guest's link when the caller does not say.
+pub(super) const IFNAME_DEFAULT: &str = "eth1";
+
+impl TryFrom<wire::AttachmentSpec> for AttachmentSpec {
+    type Error = Failure;
+
+    /// # Errors
+    /// INVALID_FIELD for what cannot be parsed or does not fit together; paths begin with `spec`.
+    fn try_from(spec: wire::AttachmentSpec) -> Result<Self, Failure> {
+        let at = At::top("spec");
+        let spec = attachment_spec(spec, &at)?;
+        fit::attachment(&spec, &at)?;
+        Ok(spec)
+    }
+}
+
+impl TryFrom<wire::HostSpec> for HostSpec {
+    type Error = Failure;
+
+    /// # Errors
+    /// INVALID_FIELD for what cannot be parsed or does not fit together; paths begin with `spec`.
+    fn try_from(spec: wire::HostSpec) -> Result<Self, Failure> {
+        let at = At::top("spec");
+        let spec = Self {
+            fleet: at.field("fleet").required(&spec.fleet)?,
+            switches: at.field("switches").list(spec.switches, fit::SWITCHES_MAX, switch)?,
+            attachments: at.field("attachments").list(
+                spec.attachments,
+                fit::ATTACHMENTS_MAX,
+                |at, attachment| attachment_spec(attachment, at),
+            )?,
+        };
+        fit::host(&spec, &at)?;
+        Ok(spec)
+    }
+}
+
+/// Parses each field; whether they fit together is asked apart, since an answer is shown as it is.
+pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result<AttachmentSpec, Failure> {
+    let ifname = if spec.ifname.is_empty() { IFNAME_DEFAULT } else { &spec.ifname };
+    Ok(AttachmentSpec {
+        guest: at.field("guest").required(&spec.guest)?,
+        ifname: at.field("ifname").required(ifname)?,
+        uplink: at.field("uplink").required(&spec.uplink)?,
+        kind: kind(spec.kind, &at.field("kind"))?,
+        host_ifname: at.field("host_ifname").optional(&spec.host_ifname)?,
+        mac: at.field("mac").optional(&spec.mac)?,
+        mtu: match spec.mtu {
+            0 => None,
+            bytes => Some(at.field("mtu").number::<Mtu>(bytes)?),
+        },
+        vlan: spec.vlan.map(|asked| vlan(asked, at)).transpose()?,
+        addressing: addressing(spec.addressing, at)?,
+        gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
+        routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
+    })
+}
+
+pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
+    let known = at.variant::<wire::Kind>(value, "KIND_LINUX_BRIDGE and KIND_OVS")?;
+    Ok(known.and_then(|kind| match kind {
+        wire::Kind::Unspecified => None,
+        wire::Kind::LinuxBridge => Some(Kind::LinuxBridge),
+        wire::Kind::Ovs => Some(Kind::Ovs),
+    }))
+}
+
+fn vlan(asked: oneof::Vlan, at: &At<'_>) -> Result<Vlan, Failure> {
+    Ok(match asked {
+        oneof::Vlan::AccessVlan(number) => Vlan::Access(at.field("access_vlan").number(number)?),
+        oneof::Vlan::TrunkVlans(trunk) => {
+            Vlan::Trunk(vlans(&trunk.vlans, &at.field("trunk_vlans").field("vlans"))?)
+        }
+        oneof::Vlan::EveryVlan(wire::EveryVlan {}) => Vlan::Every,
+    })
+}
+
+/// A set of VLANs; a repeated one is a slip of the pen that the caller should see.
+fn vlans(numbers: &[u32], at: &At<'_>) -> Result<BTreeSet<VlanId>, Failure> {
+    let mut set = BTreeSet::new();
+    at.list(numbers.iter().copied(), TRUNK_MAX, |at, number| {
+        let vlan: VlanId = at.number(number)?;
+        match set.insert(vlan) {
+            true => Ok(()),
+            false => Err(at.refuse(format_args!("VLAN {vlan} is there twice; leave one out"))),
+        }
+    })?;
+    Ok(set)
+}
+
+fn addressing(asked: Option<oneof::Addressing>, at: &At<'_>) -> Result<Addressing, Failure> {
+    match asked {
+        None => Err(at.field("addressing").refuse("it is required: give addresses, or ask for none")),
+        Some(oneof::Addressing::NoAddress(wire::NoAddress {})) => Ok(Addressing::None),
+        Some(oneof::Addressing::StaticAddresses(addresses)) => {
+            let at = at.field("static_addresses");
+            let addresses =
+                at.field("cidrs").list(addresses.cidrs, LIST_MAX, |at, text| at.required(&text))?;
+            Ok(Addressing::Static(addresses))
+        }
+    }
+}
+
+fn route(route: &wire::Route, at: &At<'_>) -> Result<Route, Failure> {
+    Ok(Route {
+        destination: at.field("destination").required(&route.destination)?,
+        via: at.field("via").optional(&route.via)?,
+    })
+}
+
+fn switch(at: &At<'_>, switch: wire::SwitchSpec) -> Result<SwitchSpec, Failure> {
+    let name = at.field("name").required(&switch.name)?;
+    let at_kind = at.field("kind");
+    let kind = kind(switch.kind, &at_kind)?
+        .ok_or_else(|| at_kind.refuse("it is required: use KIND_LINUX_BRIDGE or KIND_OVS"))?;
+    let uplink = switch.uplink.map(|asked| uplink(&asked, &at.field("uplink"))).transpose()?;
+    Ok(SwitchSpec { name, kind, uplink })
+}
+
+fn uplink(uplink: &wire::UplinkSpec, at: &At<'_>) -> Result<UplinkSpec, Failure> {
+    Ok(UplinkSpec {
+        link: at.field("link").required(&uplink.link)?,
+        trunk: vlans(&uplink.trunk_vlans, &at.field("trunk_vlans"))?,
+    })
+}
+
+impl From<AttachmentSpec> for wire::AttachmentSpec {
+    fn from(spec: AttachmentSpec) -> Self {
+        Self {
+            guest: spec.guest.to_string(),
+            ifname: spec.ifname.to_string(),
+            uplink: spec.uplink.to_string(),
+            kind: spec.kind.map_or(wire::Kind::Unspecified, wire::Kind::from).into(),
+            host_ifname: spec.host_ifname.map(String::from).unwrap_or_default(),
+            mac: spec.mac.map(String::from).unwrap_or_default(),
+            mtu: spec.mtu.map_or(0, Mtu::get),
+            vlan: spec.vlan.map(oneof::Vlan::from),
+            addressing: Some(spec.addressing.into()),
+            gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
+            routes: spec.routes.into_iter().map(wire::Route::from).collect(),
+        }
+    }
+}
+
+impl From<Kind> for wire::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::LinuxBridge => Self::LinuxBridge,
+            Kind::Ovs => Self::Ovs,
+        }
+    }
+}
+
+impl From<Vlan> for oneof::Vlan {
+    fn from(vlan: Vlan) -> Self {
+        match vlan {
+            Vlan::Access(vlan) => Self::AccessVlan(vlan.into()),
+            Vlan::Trunk(vlans) => Self::TrunkVlans(wire::TrunkVlans { vlans: numbers(vlans) }),
+            Vlan::Every => Self::EveryVlan(wire::EveryVlan {}),
+        }
+    }
+}
+
+fn numbers(vlans: BTreeSet<VlanId>) -> Vec<u32> {
+    vlans.into_iter().map(u32::from).collect()
+}
+
+impl From<Addressing> for oneof::Addressing {
+    fn from(addressing: Addressing) -> Self {
+        match addressing {
+            Addressing::Static(addresses) => {
+                let cidrs = addresses.into_iter().map(String::from).collect();
+                Self::StaticAddresses(wire::StaticAddresses { cidrs })
+            }
+            Addressing::None => Self::NoAddress(wire::NoAddress {}),
+        }
+    }
+}
+
+impl From<Route> for wire::Route {
+    fn from(route: Route) -> Self {
+        Self {
+            destination: IpNet::to_string(&route.destination),
+            via: route.via.map(|via| via.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<HostSpec> for wire::HostSpec {
+    fn from(spec: HostSpec) -> Self {
+        Self {
+            fleet: spec.fleet.into(),
+            switches: spec.switches.into_iter().map(wire::SwitchSpec::from).collect(),
+            attachments: spec.attachments.into_iter().map(wire::AttachmentSpec::from).collect(),
+        }
+    }
+}
+
+impl From<SwitchSpec> for wire::SwitchSpec {
+    fn from(switch: SwitchSpec) -> Self {
+        Self {
+            name: switch.name.into(),
+            kind: wire::Kind::from(switch.kind).into(),
+            uplink: switch.uplink.map(|uplink| wire::UplinkSpec {
+                link: uplink.link.into(),
+                trunk_vlans: numbers(uplink.trunk),
+            }),
+        }
+    }
+}

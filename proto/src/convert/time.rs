@@ -1,0 +1,48 @@
+//! Points in time and spans of it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pbjson_types::Timestamp;
+
+use super::At;
+use crate::reason::Failure;
+
+const NANOS: i32 = 1_000_000_000;
+
+/// A point in time that must be there.
+pub(super) fn timestamp(stamp: Option<Timestamp>, at: &At<'_>) -> Result<SystemTime, Failure> {
+    let Timestamp { seconds, nanos } = at.present(stamp)?;
+    let bad = || at.refuse(format_args!("{seconds} s and {nanos} ns are no point in time"));
+    let nanos = u32::try_from(nanos).ok().filter(|_| nanos < NANOS).ok_or_else(bad)?;
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let second = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    second.and_then(|second| second.checked_add(Duration::from_nanos(nanos.into()))).ok_or_else(bad)
+}
+
+/// The reverse of [`timestamp`]: nanoseconds count forward, also before 1970.
+pub(super) fn to_timestamp(time: SystemTime) -> Timestamp {
+    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let nanos = |span: Duration| i32::try_from(span.subsec_nanos()).unwrap_or(0);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => Timestamp { seconds: whole(since), nanos: nanos(since) },
+        Err(before) => {
+            let before = before.duration();
+            match nanos(before) {
+                0 => Timestamp { seconds: -whole(before), nanos: 0 },
+                nanos => Timestamp { seconds: -whole(before) - 1, nanos: NANOS - nanos },
+            }
+        }
+    }
+}
+
+/// How long, when the caller says so.
+pub(super) fn duration(
+    span: Option<pbjson_types::Duration>,
+    at: &At<'_>,
+) -> Result<Option<Duration>, Failure> {
+    let Some(pbjson_types::Duration { seconds, nanos }) = span else { return Ok(None) };
+    match (u64::try_from(seconds), u32::try_from(nanos)) {
+        (Ok(seconds), Ok(part)) if nanos < NANOS => Ok(Some(Duration::new(seconds, part))),
+        _ => Err(at.refuse(format_args!("{seconds} s and {nanos} ns are no span of time"))),
+    }
+}
