@@ -2,6 +2,7 @@
 //! client that takes and returns the types.
 
 pub mod attachment;
+pub mod client;
 
 pub mod condition;
 pub mod convert;

@@ -1,0 +1,239 @@
+//! A client of one agent that takes and returns domain types.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use pipewright_api::client::{Client, Endpoint};
+//! use pipewright_api::request::ListFilter;
+//!
+//! let client = Client::connect(&Endpoint::default(), std::time::Duration::from_secs(10))?;
+//! for attachment in client.list(&ListFilter::default()).await?.attachments {
+//!     println!("{} {}", attachment.spec.guest, attachment.spec.ifname);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod endpoint;
+mod error;
+mod events;
+
+use std::time::Duration;
+
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+use uuid::Uuid;
+
+use crate::attachment::{Attached, Attachment, Listing};
+use crate::condition::{Condition, GuestLinkState};
+use crate::host::{Change, HostFacts};
+use crate::net::LinkName;
+use crate::operation::Operation;
+use crate::reason::Failure;
+use crate::request::{
+    Apply, Attach, Detach, DetachTarget, GetOperation, List, ListFilter, PAGE_SIZE_MAX, Wait, Watch,
+};
+use crate::spec::{AttachmentSpec, GuestRef, HostSpec};
+use crate::wire;
+use crate::wire::agent_client::AgentClient;
+use crate::wire::host_client::HostClient;
+
+pub use endpoint::{Endpoint, LOCAL};
+use error::Asked;
+pub use error::ClientError;
+pub use events::Events;
+
+/// Largest answer that is read, in bytes: a page of attachments, or what a host shows of itself.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// A client of one agent. Clones share one connection and cost nothing.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+    timeout: Duration,
+    agent: AgentClient<Channel>,
+    host: HostClient<Channel>,
+}
+
+impl Client {
+    /// A client that connects with its first call, and again when the connection was lost. `timeout` is how long one
+    /// call may take; [`Client::wait`] adds it to its own.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] if the endpoint cannot be an authority of HTTP.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, ClientError> {
+        let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
+            endpoint: endpoint.clone(),
+            why: error.to_string(),
+        };
+        let channel = endpoint.channel(timeout).map_err(unreachable)?;
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            timeout,
+            agent: AgentClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
+            host: HostClient::new(channel).max_decoding_message_size(ANSWER_MAX),
+        })
+    }
+
+    /// Whom it asks.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Plugs a link into a guest. Asking again with the same request id gives the same answer.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Agent.Attach`.
+    pub async fn attach(
+        &self,
+        request_id: Uuid,
+        spec: &AttachmentSpec,
+        dry_run: bool,
+    ) -> Result<Attached, ClientError> {
+        let request: wire::AttachRequest = Attach { request_id, spec: spec.clone(), dry_run }.into();
+        let mut agent = self.agent.clone();
+        self.ask(Asked::change(request_id, dry_run), self.timeout, agent.attach(request)).await
+    }
+
+    /// Takes links out of a guest, and answers which; none when nothing was there.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Agent.Detach`.
+    pub async fn detach(
+        &self,
+        request_id: Uuid,
+        target: &DetachTarget,
+        dry_run: bool,
+    ) -> Result<Vec<Attachment>, ClientError> {
+        let request: wire::DetachRequest = Detach { request_id, target: target.clone(), dry_run }.into();
+        let mut agent = self.agent.clone();
+        self.ask(Asked::change(request_id, dry_run), self.timeout, agent.detach(request)).await
+    }
+
+    /// All attachments that fit the filter, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list(&self, filter: &ListFilter) -> Result<Listing, ClientError> {
+        let first = List { filter: filter.clone(), page_size: PAGE_SIZE_MAX, after: None };
+        let mut request: wire::ListRequest = first.into();
+        // The first page's revision stays: a watch from a later one would miss what changed on a page already read.
+        let mut listing = self.page(&mut request).await?;
+        while !request.page_token.is_empty() {
+            listing.attachments.extend(self.page(&mut request).await?.attachments);
+        }
+        Ok(listing)
+    }
+
+    /// One page; turns the request into that of the next page, whose token is empty when there is none.
+    async fn page(&self, request: &mut wire::ListRequest) -> Result<Listing, ClientError> {
+        let mut agent = self.agent.clone();
+        let mut page = self.call(Asked::Only, self.timeout, agent.list(request.clone())).await?;
+        let next = std::mem::take(&mut page.next_page_token);
+        if !next.is_empty() && next == request.page_token {
+            let why = format!("page {next:?} of its list follows itself");
+            return Err(ClientError::Protocol { endpoint: self.endpoint.clone(), why });
+        }
+        request.page_token = next;
+        self.parse(page)
+    }
+
+    /// Waits until a condition holds for a link in a guest, and answers its state then. `timeout` is above zero and at
+    /// most [`crate::request::WAIT_MAX`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with NOT_READY and the last state seen when the time is over.
+    pub async fn wait(
+        &self,
+        guest: &GuestRef,
+        ifname: &LinkName,
+        condition: Condition,
+        timeout: Duration,
+    ) -> Result<GuestLinkState, ClientError> {
+        let request: wire::WaitRequest =
+            Wait { guest: guest.clone(), ifname: ifname.clone(), condition, timeout }.into();
+        let mut agent = self.agent.clone();
+        self.ask(Asked::Only, timeout.saturating_add(self.timeout), agent.wait(request)).await
+    }
+
+    /// Changes of attachments after a revision; `None`: from now on. The stream ends with the connection: watch again
+    /// from the last event's revision.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with RESYNC, here or in the stream, when changes were missed: list again, and watch
+    /// from the list's revision.
+    pub async fn watch(&self, resume: Option<u64>, guest: Option<&GuestRef>) -> Result<Events, ClientError> {
+        let request: wire::WatchRequest = Watch { resume, guest: guest.cloned() }.into();
+        let mut agent = self.agent.clone();
+        let stream = self.call(Asked::Only, self.timeout, agent.watch(request)).await?;
+        Ok(Events::new(stream, self.endpoint.clone()))
+    }
+
+    /// What became of a request.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with OPERATION_NOT_FOUND when the agent never accepted it.
+    pub async fn operation(&self, request_id: Uuid) -> Result<Operation, ClientError> {
+        let request: wire::GetOperationRequest = GetOperation { request_id }.into();
+        let mut agent = self.agent.clone();
+        self.ask(Asked::Only, self.timeout, agent.get_operation(request)).await
+    }
+
+    /// What the host is and can do.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn show(&self) -> Result<HostFacts, ClientError> {
+        let mut host = self.host.clone();
+        self.ask(Asked::Only, self.timeout, host.show(wire::ShowRequest {})).await
+    }
+
+    /// Makes the host look like a fleet's document, and answers what changed; a change that could not be made carries
+    /// its failure.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn apply(
+        &self,
+        request_id: Uuid,
+        spec: &HostSpec,
+        dry_run: bool,
+    ) -> Result<Vec<Change>, ClientError> {
+        let request: wire::ApplyRequest = Apply { request_id, spec: spec.clone(), dry_run }.into();
+        let mut host = self.host.clone();
+        self.ask(Asked::change(request_id, dry_run), self.timeout, host.apply(request)).await
+    }
+
+    /// A call whose answer is one message.
+    async fn ask<W, T: TryFrom<W, Error = Failure>>(
+        &self,
+        asked: Asked,
+        within: Duration,
+        call: impl Future<Output = Result<Response<W>, Status>>,
+    ) -> Result<T, ClientError> {
+        let answer = self.call(asked, within, call).await?;
+        self.parse(answer)
+    }
+
+    async fn call<W>(
+        &self,
+        asked: Asked,
+        within: Duration,
+        call: impl Future<Output = Result<Response<W>, Status>>,
+    ) -> Result<W, ClientError> {
+        match tokio::time::timeout(within, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(error::from_status(&status, asked, &self.endpoint)),
+            Err(_) => Err(error::lost(format!("no answer within {within:?}"), asked, &self.endpoint)),
+        }
+    }
+
+    fn parse<W, T: TryFrom<W, Error = Failure>>(&self, answer: W) -> Result<T, ClientError> {
+        T::try_from(answer).map_err(|why| ClientError::Protocol {
+            endpoint: self.endpoint.clone(),
+            why: why.message().to_owned(),
+        })
+    }
+}
