@@ -1,9 +1,36 @@
 //! Pipewright's contract: types that are valid by construction, the gRPC messages, the reasons of refusals, and a
 //! client that takes and returns the types.
+//!
+//! # Life of a request
+//!
+//! ```text
+//! caller                                   agent
+//! AttachmentSpec ── Client::attach ──► wire::AttachRequest ── Attach::try_from ──► request::Attach ──► engine
+//!      (spec)          (client)            (wire)                (convert)           (request)           │
+//! Attached ◄── try_from ── wire::AttachResponse ◄────────────────── from ────────── Attached ◄───────────┤
+//! ClientError::Refused(Failure) ◄── tonic::Status with google.rpc.ErrorInfo ◄── from ── Failure ◄────────┘
+//! ```
+//!
+//! - [`wire`] is generated from `pipewright/v1/*.proto`, the contract for programs in any language. Its messages can
+//!   hold nonsense, so only [`convert`], the client and the agent's gRPC edge see them. In JSON (`pwctl -o json`) they
+//!   have the field names of the `.proto` files.
+//! - [`net`], [`spec`], [`request`], [`attachment`], [`condition`], [`event`], [`operation`] and [`host`] are what
+//!   everything else is written with: text was parsed, defaults are filled in, enums are closed. What is stored
+//!   ([`attachment::Attachment`], [`operation::Operation`], [`spec::AttachmentSpec`]) has a serde form of its own.
+//! - [`convert`] is the only way in. It refuses what cannot be parsed and what does not fit together before anything
+//!   has an effect, and names the field: `spec.gateways[0]: 192.0.2.10 is the link's own address: …`. Somebody who
+//!   builds a spec without the wire asks [`spec::AttachmentSpec::check`] or [`spec::HostSpec::check`].
+//! - [`reason`] is how a refusal travels: a [`reason::Reason`] for programs, a text for people, facts beside it.
+//! - [`client`] tells apart what a caller can know when there is no answer: refused, never sent, or *unknown*.
+//!
+//! # Adding a field
+//!
+//! Write it into the `.proto` with unit, default and the `ip` or `ovs-vsctl` line that it equals; the compiler then
+//! names the places in [`convert`] that lack it. Give it rows in `tests/refused/` (sent to a real agent as well) and
+//! a strategy in `tests/round_trip.rs`.
 
 pub mod attachment;
 pub mod client;
-
 pub mod condition;
 pub mod convert;
 pub mod event;

@@ -135,11 +135,15 @@ impl MacAddr {
         Self([first & 0xfe, a, b, c, d, e])
     }
 
-    /// pipework's `U:SEED`: `02:` and the first five bytes of MD5 of the seed and a newline. Runs of white space
-    /// count as one blank, as in the script, which leaves its argument unquoted.
+    /// pipework's `U:SEED`: `02:` and the first five bytes of MD5 of what the script's `echo $SEED` prints. The script
+    /// leaves its argument unquoted, so runs of white space count as one blank, and a leading `-n` is taken by echo,
+    /// which then ends without the newline.
     pub fn from_seed(seed: &str) -> Self {
         let words: Vec<&str> = seed.split_whitespace().collect();
-        let digest = Md5::digest(format!("{}\n", words.join(" ")));
+        let digest = Md5::digest(match words.split_first() {
+            Some((&"-n", words)) => words.join(" "),
+            _ => format!("{}\n", words.join(" ")),
+        });
         Self([0x02, digest[0], digest[1], digest[2], digest[3], digest[4]])
     }
 }
@@ -312,7 +316,7 @@ impl FromStr for InterfaceAddr {
             let length = if text.contains(':') { 64 } else { 24 };
             return Err(refuse(&format!("add the length of its prefix, perhaps {text}/{length}")));
         }
-        let net: IpNet = text.parse().map_err(|_| refuse("write it as 192.0.2.10/24 or 2001:db8::10/64"))?;
+        let net = prefix(text).ok_or_else(|| refuse("write it as 192.0.2.10/24 or 2001:db8::10/64"))?;
         if net.prefix_len() == 0 {
             return Err(refuse("a prefix length of 0 takes in every address"));
         }
@@ -324,6 +328,15 @@ impl FromStr for InterfaceAddr {
             Ok(()) => Ok(Self(net)),
         }
     }
+}
+
+/// Address and prefix length. Stricter than `IpNet` itself, which reads the octal 010 of other tools as ten.
+pub(crate) fn prefix(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let is_plain =
+        length.bytes().all(|digit| digit.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    let length = length.parse().ok().filter(|_| is_plain)?;
+    IpNet::new(address.parse().ok()?, length).ok()
 }
 
 /// Whether a host of the subnet cannot have this address (RFC 950, RFC 919; /31 and /32 have no such, RFC 3021).

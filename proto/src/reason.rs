@@ -107,12 +107,13 @@ impl Failure {
         &self.metadata
     }
 
-    /// Reads the refusal that a status carries; `None` when it was not an agent of ours that made it.
+    /// Reads the refusal that a status carries; `None` when it was not an agent of ours that made it. A reason from a
+    /// newer contract becomes [`Reason::Unspecified`]: it is a refusal all the same.
     pub fn from_status(status: &Status) -> Option<Self> {
         let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
         Some(Self {
             code: status.code() as i32,
-            reason: Reason::from_name(&info.reason)?,
+            reason: Reason::from_name(&info.reason).unwrap_or(Reason::Unspecified),
             message: status.message().to_owned(),
             metadata: info.metadata.into_iter().collect(),
         })
@@ -166,6 +167,17 @@ mod tests {
 
         assert_eq!(Failure::from_status(&status), Some(failure));
         assert_eq!(status.code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_reason_from_a_newer_contract_is_still_a_refusal() {
+        let details = ErrorDetails::with_error_info("MOON_IN_THE_WAY", DOMAIN, HashMap::new());
+        let status = Status::with_error_details(Code::FailedPrecondition, "the moon is in the way", details);
+
+        let failure = Failure::from_status(&status).unwrap();
+
+        assert_eq!(failure.reason(), Reason::Unspecified);
+        assert_eq!((failure.code(), failure.message()), (Code::FailedPrecondition, "the moon is in the way"));
     }
 
     #[test]

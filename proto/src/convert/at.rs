@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::net::ParseError;
+use crate::net::{ParseError, prefix};
 use crate::reason::Failure;
 
 /// The path of a field, spelled out only when a refusal needs it.
@@ -152,7 +152,7 @@ impl Text for IpNet {
 
     fn parse(text: &str) -> Result<Self, ParseError> {
         let hint = "write it as 198.51.100.0/24 or 2001:db8:1::/48";
-        IpNet::from_str(text).map_err(|_| ParseError::new(text, "a prefix", hint))
+        prefix(text).ok_or_else(|| ParseError::new(text, "a prefix", hint))
     }
 }
 

@@ -1,46 +1,17 @@
-//! Whether the parts of what is asked fit together. The kernel and Open vSwitch take most of what is refused here.
+//! Whether the parts of one attachment fit together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::At;
-use crate::net::{InterfaceAddr, LinkName, RESERVED_PREFIX, is_reserved_in, usable};
+use super::super::At;
+use super::not_reserved;
+use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
-use crate::spec::{Addressing, AttachmentSpec, HostSpec, Kind, Route, SwitchSpec, Vlan};
+use crate::spec::{Addressing, AttachmentSpec, Kind, Route, Vlan};
 
-/// Most addresses, gateways or routes of one link.
-pub const LIST_MAX: usize = 64;
-/// Most VLANs of one trunk: all that there are.
-pub const TRUNK_MAX: usize = 4094;
-/// Most attachments of one host's document.
-pub const ATTACHMENTS_MAX: usize = 4096;
-/// Most switches of one host's document.
-pub const SWITCHES_MAX: usize = 256;
-
-impl AttachmentSpec {
-    /// Whether the parts fit together, for a spec that was not read from the wire. A spec out of an attachment carries
-    /// the derived name of its host end, which nobody may ask for.
-    ///
-    /// # Errors
-    /// INVALID_FIELD; paths begin with `spec`.
-    pub fn check(&self) -> Result<(), Failure> {
-        attachment(self, &At::top("spec"))
-    }
-}
-
-impl HostSpec {
-    /// Whether the parts fit together, for a document that was not read from the wire.
-    ///
-    /// # Errors
-    /// INVALID_FIELD; paths begin with `spec`.
-    pub fn check(&self) -> Result<(), Failure> {
-        host(self, &At::top("spec"))
-    }
-}
-
-pub(super) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
     not_reserved(&spec.ifname, &at.field("ifname"))?;
     if spec.uplink.is_derived() {
         let why = format_args!("{} is the host's end of a link of ours: give a bridge", spec.uplink);
@@ -66,18 +37,8 @@ pub(super) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failu
     routes(spec, &at.field("routes"))
 }
 
-/// Names of our own form are ours: an operator can tell by the name what may be deleted by hand.
-fn not_reserved(name: &LinkName, at: &At<'_>) -> Result<(), Failure> {
-    match name.as_str().starts_with(RESERVED_PREFIX) {
-        true => Err(at.refuse(format_args!(
-            "{name} begins with \"{RESERVED_PREFIX}\", which marks names that the agent makes: use another"
-        ))),
-        false => Ok(()),
-    }
-}
-
 /// What a kind of port needs of its VLAN.
-fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
+pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
         (Kind::LinuxBridge, None) | (Kind::Ovs, Some(_)) => Ok(()),
         (Kind::Ovs, None) => Err(at.field("vlan").refuse(
@@ -206,106 +167,4 @@ fn via(route: &Route, own: &[InterfaceAddr], at: &At<'_>) -> Result<(), Failure>
         return Err(at.refuse(why));
     }
     neighbour(via, own, at)
-}
-
-pub(super) fn host(spec: &HostSpec, at: &At<'_>) -> Result<(), Failure> {
-    switches(&spec.switches, &at.field("switches"))?;
-    let at = at.field("attachments");
-    let mut seen = Seen::default();
-    for (index, asked) in spec.attachments.iter().enumerate() {
-        let at = at.item(index);
-        attachment(asked, &at)?;
-        if let Some(switch) = spec.switches.iter().find(|switch| switch.name == asked.uplink) {
-            on_switch(asked, switch, &at)?;
-        }
-        if let Some(name) = asked.host_ifname.as_ref().filter(|name| is_taken(name, &spec.switches)) {
-            let why = format_args!("{name} is a switch or an uplink of this document: use another name");
-            return Err(at.field("host_ifname").refuse(why));
-        }
-        seen.add(asked, &at)?;
-    }
-    Ok(())
-}
-
-fn is_taken(name: &LinkName, switches: &[SwitchSpec]) -> bool {
-    let is_it = |switch: &SwitchSpec| switch.uplink.as_ref().is_some_and(|uplink| uplink.link == *name);
-    switches.iter().any(|switch| switch.name == *name || is_it(switch))
-}
-
-fn switches(switches: &[SwitchSpec], at: &At<'_>) -> Result<(), Failure> {
-    let mut names = HashSet::new();
-    let mut holders: HashMap<&LinkName, &LinkName> = HashMap::new();
-    for (index, switch) in switches.iter().enumerate() {
-        let at = at.item(index);
-        not_reserved(&switch.name, &at.field("name"))?;
-        if !names.insert(&switch.name) {
-            let why = format_args!("switch {} is there twice; leave one out", switch.name);
-            return Err(at.field("name").refuse(why));
-        }
-        let Some(uplink) = &switch.uplink else { continue };
-        let at = at.field("uplink");
-        let (link, at_link) = (&uplink.link, at.field("link"));
-        not_reserved(link, &at_link)?;
-        if let Some(holder) = holders.insert(link, &switch.name) {
-            return Err(at_link.refuse(format_args!("{link} is the uplink of {holder} already")));
-        }
-        if switches.iter().any(|switch| switch.name == *link) {
-            return Err(at_link.refuse(format_args!("{link} is a switch of this document, not a link")));
-        }
-        if switch.kind == Kind::LinuxBridge && !uplink.trunk.is_empty() {
-            let why = "only an Open vSwitch bridge limits the VLANs of its uplink: leave them out";
-            return Err(at.field("trunk_vlans").refuse(why));
-        }
-    }
-    Ok(())
-}
-
-/// What the switch that a document declares needs of an attachment, which may leave its kind open.
-fn on_switch(asked: &AttachmentSpec, switch: &SwitchSpec, at: &At<'_>) -> Result<(), Failure> {
-    match asked.kind {
-        Some(kind) if kind != switch.kind => {
-            let why = format_args!("{kind} does not fit switch {}, which is {}", switch.name, switch.kind);
-            Err(at.field("kind").refuse(why))
-        }
-        Some(_) | None => vlan(asked, switch.kind, at),
-    }
-}
-
-/// What the attachments of one document cannot share.
-#[derive(Default)]
-struct Seen {
-    links: HashSet<(String, LinkName)>,
-    host_ends: HashSet<LinkName>,
-    macs: HashSet<(LinkName, crate::net::MacAddr)>,
-    addresses: HashSet<(LinkName, Option<Vlan>, IpAddr)>,
-}
-
-impl Seen {
-    fn add(&mut self, asked: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
-        let (guest, ifname, uplink) = (&asked.guest, &asked.ifname, &asked.uplink);
-        if !self.links.insert((guest.to_string(), ifname.clone())) {
-            return Err(at.field("ifname").refuse(format_args!("{guest} has a link {ifname} already")));
-        }
-        if let Some(name) = &asked.host_ifname
-            && !self.host_ends.insert(name.clone())
-        {
-            return Err(at.field("host_ifname").refuse(format_args!("there is a link {name} already")));
-        }
-        if let Some(mac) = asked.mac
-            && !self.macs.insert((uplink.clone(), mac))
-        {
-            return Err(at
-                .field("mac")
-                .refuse(format_args!("there is a link with {mac} on {uplink} already")));
-        }
-        let at = at.field("static_addresses");
-        let at = at.field("cidrs");
-        for (index, address) in asked.addressing.addresses().iter().map(|own| own.addr()).enumerate() {
-            if !self.addresses.insert((uplink.clone(), asked.vlan.clone(), address)) {
-                let why = format_args!("{address} is in use on {uplink} already");
-                return Err(at.item(index).refuse(why));
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,0 +1,193 @@
+//! Requests that must be refused before anything has an effect, as data: each is a valid request with one thing wrong,
+//! beside the path of the field that the refusal must name. Other test crates include this file and send the rows to
+//! a real agent.
+
+mod addresses;
+mod host;
+mod names;
+
+use pipewright_api::wire;
+use pipewright_api::wire::attachment_spec::{Addressing, Vlan};
+
+pub(crate) use host::{rows as host_rows, valid as valid_host};
+
+/// One request that must be refused.
+pub(crate) struct Refused<R> {
+    /// What is wrong, unique in its table.
+    pub(crate) name: String,
+    /// Path of the field that the refusal must name.
+    pub(crate) field: String,
+    /// Spoils a valid request.
+    pub(crate) spoil: Box<dyn Fn(&mut R) + Send + Sync>,
+}
+
+impl<R> Refused<R> {
+    fn new(name: &str, field: &str, spoil: impl Fn(&mut R) + Send + Sync + 'static) -> Self {
+        Self { name: name.to_owned(), field: field.to_owned(), spoil: Box::new(spoil) }
+    }
+}
+
+type Row = Refused<wire::AttachRequest>;
+
+/// The request that every row of [`attach_rows`] begins with.
+pub(crate) fn valid_attach() -> wire::AttachRequest {
+    wire::AttachRequest {
+        request_id: "9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a21".to_owned(),
+        spec: Some(wire::AttachmentSpec {
+            guest: "docker:web".to_owned(),
+            ifname: "eth1".to_owned(),
+            uplink: "br0".to_owned(),
+            kind: wire::Kind::Unspecified.into(),
+            host_ifname: "web-eth1".to_owned(),
+            mac: "02:00:5e:10:00:01".to_owned(),
+            mtu: 1400,
+            vlan: None,
+            addressing: statics(["192.0.2.10/24", "2001:db8::10/64"]),
+            gateways: vec!["192.0.2.1".to_owned(), "fe80::1".to_owned()],
+            routes: vec![
+                route("198.51.100.0/24", "192.0.2.254"),
+                route("2001:db8:1::/48", "2001:db8::fe"),
+                route("203.0.113.0/24", ""),
+            ],
+        }),
+        dry_run: false,
+    }
+}
+
+/// Every attach request that must be refused.
+pub(crate) fn attach_rows() -> Vec<Row> {
+    let mut rows = names::rows();
+    rows.extend(ids());
+    rows.extend(numbers());
+    rows.extend(parts());
+    rows.extend(addresses::rows());
+    rows
+}
+
+/// A row that spoils the spec.
+fn of_spec(
+    name: &str,
+    field: &str,
+    spoil: impl Fn(&mut wire::AttachmentSpec) + Send + Sync + 'static,
+) -> Row {
+    Row::new(name, field, move |request| {
+        spoil(request.spec.as_mut().expect("the valid request has a spec"));
+    })
+}
+
+/// A row for each text that a field cannot be.
+fn each(
+    field: &'static str,
+    texts: &'static [&'static str],
+    set: impl Fn(&mut wire::AttachmentSpec, String) + Copy + Send + Sync + 'static,
+) -> Vec<Row> {
+    let row = |text: &&'static str| {
+        let text = *text;
+        of_spec(&format!("{field} {text:?}"), field, move |spec| set(spec, text.to_owned()))
+    };
+    texts.iter().map(row).collect()
+}
+
+fn statics<const N: usize>(cidrs: [&str; N]) -> Option<Addressing> {
+    let cidrs = cidrs.map(str::to_owned).to_vec();
+    Some(Addressing::StaticAddresses(wire::StaticAddresses { cidrs }))
+}
+
+fn route(destination: &str, via: &str) -> wire::Route {
+    wire::Route { destination: destination.to_owned(), via: via.to_owned() }
+}
+
+fn trunk(vlans: &[u32]) -> Option<Vlan> {
+    Some(Vlan::TrunkVlans(wire::TrunkVlans { vlans: vlans.to_vec() }))
+}
+
+fn ids() -> Vec<Row> {
+    let texts = [
+        "",
+        "1",
+        "request",
+        "9b2f4c1e6d1b4f0e8a370c5d1f6b7a21",
+        "{9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a21}",
+        "urn:uuid:9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a21",
+        "9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a2",
+        "9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a211",
+        "9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a2g",
+        "9b2f4c1e-6d1b-4f0e-8a37-0c5d1f6b7a21\n",
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        // By time and MAC address, by name (MD5, SHA-1), and by whatever (RFC 9562 §5).
+        "c232ab00-9414-11ec-b3c8-9f6bdeced846",
+        "5df41881-3aed-3515-88a7-2f4a814cf09e",
+        "2ed6657d-e927-568b-95e1-2665a8aea6a2",
+        "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0",
+        // Version 4 of another variant.
+        "9b2f4c1e-6d1b-4f0e-ca37-0c5d1f6b7a21",
+    ];
+    let row = |text: &'static str| {
+        Row::new(&format!("request_id {text:?}"), "request_id", move |request: &mut wire::AttachRequest| {
+            request.request_id = text.to_owned();
+        })
+    };
+    texts.map(row).into()
+}
+
+fn numbers() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for mtu in [1, 68, 576, 1279, 9217, 65535, 65536 + 1400, u32::MAX] {
+        rows.push(of_spec(&format!("mtu {mtu}"), "spec.mtu", move |spec| spec.mtu = mtu));
+    }
+    // 65636 is 100 to whoever keeps 16 bits of it.
+    for vlan in [0, 4095, 4096, 65536, 65636, u32::MAX] {
+        rows.push(of_spec(&format!("access VLAN {vlan}"), "spec.access_vlan", move |spec| {
+            spec.kind = wire::Kind::Ovs.into();
+            spec.vlan = Some(Vlan::AccessVlan(vlan));
+        }));
+        rows.push(of_spec(&format!("trunk with {vlan}"), "spec.trunk_vlans.vlans[1]", move |spec| {
+            spec.kind = wire::Kind::Ovs.into();
+            spec.vlan = trunk(&[100, vlan]);
+        }));
+    }
+    for kind in [3, 99, -1, i32::MAX, i32::MIN] {
+        rows.push(of_spec(&format!("kind {kind}"), "spec.kind", move |spec| spec.kind = kind));
+    }
+    rows
+}
+
+fn parts() -> Vec<Row> {
+    let bridged = |vlan: Option<Vlan>| {
+        move |spec: &mut wire::AttachmentSpec| {
+            spec.kind = wire::Kind::LinuxBridge.into();
+            spec.vlan.clone_from(&vlan);
+        }
+    };
+    vec![
+        Row::new("no spec", "spec", |request: &mut wire::AttachRequest| request.spec = None),
+        Row::new("empty spec", "spec.guest", |request: &mut wire::AttachRequest| {
+            request.spec = Some(wire::AttachmentSpec::default());
+        }),
+        of_spec("an Open vSwitch port without VLAN", "spec.vlan", |spec| spec.kind = wire::Kind::Ovs.into()),
+        of_spec("an access VLAN on a linux bridge", "spec.access_vlan", bridged(Some(Vlan::AccessVlan(100)))),
+        of_spec("a trunk on a linux bridge", "spec.trunk_vlans", bridged(trunk(&[100]))),
+        of_spec(
+            "every VLAN on a linux bridge",
+            "spec.every_vlan",
+            bridged(Some(Vlan::EveryVlan(wire::EveryVlan {}))),
+        ),
+        of_spec("an empty trunk", "spec.trunk_vlans.vlans", |spec| spec.vlan = trunk(&[])),
+        of_spec("an empty trunk on Open vSwitch", "spec.trunk_vlans.vlans", |spec| {
+            spec.kind = wire::Kind::Ovs.into();
+            spec.vlan = trunk(&[]);
+        }),
+        of_spec("a trunk with a VLAN twice", "spec.trunk_vlans.vlans[1]", |spec| spec.vlan = trunk(&[7, 7])),
+        of_spec("a trunk with a VLAN twice, apart", "spec.trunk_vlans.vlans[2]", |spec| {
+            spec.vlan = trunk(&[100, 200, 100]);
+        }),
+        of_spec("a trunk of more VLANs than there are", "spec.trunk_vlans.vlans", |spec| {
+            spec.vlan = trunk(&(0..4095).collect::<Vec<u32>>());
+        }),
+        of_spec("a host end named like the bridge", "spec.host_ifname", |spec| {
+            spec.host_ifname = spec.uplink.clone();
+        }),
+        of_spec("no addressing", "spec.addressing", |spec| spec.addressing = None),
+    ]
+}
