@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text};
+use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
 /// together.
@@ -110,7 +110,7 @@ impl FromStr for Route {
             None => (text, None),
         };
         let shape = || refuse("write it as 198.51.100.0/24 or 198.51.100.0/24@192.0.2.1".to_owned());
-        let destination: IpNet = destination.parse().map_err(|_| shape())?;
+        let destination = prefix(destination).ok_or_else(shape)?;
         if destination.addr() != destination.network() {
             return Err(refuse(format!(
                 "its bits after the prefix must be zero, as in {}",
@@ -284,9 +284,15 @@ mod tests {
 
     #[test]
     fn what_is_no_route_is_refused() {
-        for text in
-            ["", "198.51.100.0", "198.51.100.1/24", "198.51.100.0/24@", "198.51.100.0/24@2001:db8::1", "a@b"]
-        {
+        for text in [
+            "",
+            "198.51.100.0",
+            "198.51.100.1/24",
+            "198.51.100.0/24@",
+            "198.51.100.0/24@2001:db8::1",
+            "a@b",
+            "010.0.0.0/8",
+        ] {
             assert!(text.parse::<Route>().is_err(), "{text} was taken");
         }
     }

@@ -97,7 +97,7 @@ const NO_INTERFACE_ADDRESS: &[&str] = &[
 fn addresses() -> Vec<Row> {
     vec![
         of_spec("no address in the list", "spec.static_addresses.cidrs", |spec| {
-            spec.addressing = statics([])
+            spec.addressing = statics([]);
         }),
         of_spec("an address twice", "spec.static_addresses.cidrs[1]", |spec| {
             spec.addressing = statics(["192.0.2.10/24", "192.0.2.10/24"]);

@@ -132,10 +132,10 @@ fn uplinks() -> Vec<Row> {
 fn attachments() -> Vec<Row> {
     vec![
         of("an attachment without guest", "spec.attachments[1].guest", |spec| {
-            spec.attachments[1].guest.clear()
+            spec.attachments[1].guest.clear();
         }),
         of("a reserved name", "spec.attachments[2].ifname", |spec| {
-            spec.attachments[2].ifname = "pw0".to_owned()
+            spec.attachments[2].ifname = "pw0".to_owned();
         }),
         of("a bad address", "spec.attachments[1].static_addresses.cidrs[0]", |spec| {
             spec.attachments[1].addressing = statics(["192.0.2.255/24"]);

@@ -10,7 +10,7 @@ pub(super) fn rows() -> Vec<Row> {
     }
     rows.extend(each("spec.uplink", NO_LINK, |spec, text| spec.uplink = text));
     rows.extend(each("spec.uplink", &["", "pwabcdefghijkl", "pw2345672345zz"], |spec, text| {
-        spec.uplink = text
+        spec.uplink = text;
     }));
     rows.extend(each("spec.guest", NO_GUEST, |spec, text| spec.guest = text));
     rows.extend(each("spec.mac", NO_MAC, |spec, text| spec.mac = text));
@@ -66,7 +66,7 @@ const NO_LINK: &[&str] = &[
     "eth1\t",
     "\0",
     "eth1\0",
-    "eth\01",
+    "eth\u{0}1",
     "sixteen-bytes-16",
     "a-name-that-is-too-long-by-far",
 ];
