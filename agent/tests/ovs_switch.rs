@@ -1,0 +1,304 @@
+//! The switch on a real ovsdb-server and ovs-vswitchd.
+
+mod ovs_server;
+
+use std::time::{Duration, Instant};
+
+use ovs_server::OvsServer;
+use pipewright_agent::switches::ovs::{
+    Datapath, Made, Ovs, Patience, Plug, Purpose, Released, SwitchError, Unplugged,
+};
+use pipewright_api::net::{LinkName, VlanId};
+use pipewright_api::spec::Vlan;
+use uuid::Uuid;
+
+fn name(text: &str) -> LinkName {
+    text.parse().unwrap()
+}
+
+fn vlan(id: u32) -> Vlan {
+    Vlan::Access(VlanId::try_from(id).unwrap())
+}
+
+fn plug(bridge: &str, port: &str, id: Uuid) -> Plug {
+    Plug { bridge: name(bridge), port: name(port), vlan: vlan(42), id, purpose: Purpose::Guest }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(5)
+}
+
+fn connect(server: &OvsServer) -> Ovs {
+    Ovs::new(server.endpoint().parse().unwrap(), Datapath::Netdev)
+}
+
+/// Gives up soon on a server that does not answer.
+fn impatient(server: &OvsServer) -> Ovs {
+    let mut patience = Patience { call: Duration::from_millis(300), ..Patience::default() };
+    patience.ovsdb.probe = Duration::from_secs(1);
+    Ovs::with_patience(server.endpoint().parse().unwrap(), Datapath::Netdev, patience)
+}
+
+/// A server without ovs-vswitchd, and a bridge in it that an administrator made.
+fn server_with_bridge() -> OvsServer {
+    let server = OvsServer::start();
+    server.vsctl(&["add-br", "br0"]);
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_is_made_with_its_vlan_and_our_mark_and_removed_again() {
+    let server = OvsServer::start_with_switch();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    server.add_link("pwa");
+
+    let mac = "02:00:5e:10:00:01".parse().unwrap();
+    assert_eq!(ovs.ensure_bridge(&name("br0"), Some(mac)).await.unwrap(), Made::Yes);
+    assert_eq!(ovs.ensure_bridge(&name("br0"), Some(mac)).await.unwrap(), Made::No);
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    let ofport = ovs.realised(&name("pwa"), id, soon()).await.unwrap();
+
+    assert_eq!(server.find("Port", "tag,vlan_mode", "name=pwa"), ["42", "access"]);
+    assert_eq!(server.find("Interface", "ofport", "name=pwa"), [ofport.to_string()]);
+    assert_eq!(server.find("Interface", "external_ids", "name=pwa"), [format!("pipewright-id={id}")]);
+    assert!(server.in_netns("ip", &["link", "show", "br0"]).contains("02:00:5e:10:00:01"));
+    let port = ovs.port(&name("pwa")).unwrap();
+    assert_eq!((port.bridge.as_deref(), port.id, port.vlan), (Some("br0"), Some(id), Some(vlan(42))));
+    assert_eq!(ovs.release_bridge(&name("br0")).await.unwrap(), Released::InUse);
+
+    assert_eq!(ovs.unplug(&name("pwa"), id).await.unwrap(), Unplugged::Yes);
+    assert_eq!(ovs.unplug(&name("pwa"), id).await.unwrap(), Unplugged::Absent);
+    assert_eq!(ovs.release_bridge(&name("br0")).await.unwrap(), Released::Yes);
+    assert_eq!(ovs.release_bridge(&name("br0")).await.unwrap(), Released::Absent);
+    for table in ["Bridge", "Port", "Interface"] {
+        assert_eq!(server.vsctl(&["--bare", "--columns=name", "list", table]).trim(), "");
+    }
+}
+
+#[tokio::test]
+async fn plugging_twice_is_fine_and_leaves_one_row() {
+    let server = server_with_bridge();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+
+    assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
+    assert_eq!(ovs.ours().len(), 1);
+}
+
+#[tokio::test]
+async fn a_port_of_somebody_else_is_left_alone_and_its_owner_is_named() {
+    let server = server_with_bridge();
+    server.vsctl(&["add-port", "br0", "web", "--", "set", "Port", "web", "external_ids:owner=nova"]);
+    let (ovs, other) = (connect(&server), Uuid::new_v4());
+    ovs.plug(plug("br0", "pwb", other)).await.unwrap();
+
+    let foreign = ovs.plug(plug("br0", "web", Uuid::new_v4())).await.unwrap_err();
+    let another = ovs.plug(plug("br0", "pwb", Uuid::new_v4())).await.unwrap_err();
+    let left = ovs.unplug(&name("web"), Uuid::new_v4()).await.unwrap();
+
+    assert_eq!(foreign.to_string(), "port web exists in bridge br0 and belongs to owner=nova");
+    assert_eq!(
+        another.to_string(),
+        format!("port pwb exists in bridge br0 and belongs to attachment {other}")
+    );
+    assert_eq!(left, Unplugged::Foreign { by: "owner=nova".to_owned() });
+    assert_eq!(server.find("Port", "tag", "name=web"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_bridge_of_somebody_else_is_used_and_left_alone() {
+    let server = server_with_bridge();
+    let ovs = connect(&server);
+
+    assert_eq!(ovs.ensure_bridge(&name("br0"), None).await.unwrap(), Made::No);
+    assert_eq!(ovs.release_bridge(&name("br0")).await.unwrap(), Released::Foreign);
+
+    assert!(!ovs.bridge(&name("br0")).await.unwrap().unwrap().is_ours);
+    assert_eq!(server.find("Bridge", "name", "name=br0"), ["br0"]);
+}
+
+#[tokio::test]
+async fn a_missing_bridge_is_an_error_that_names_it() {
+    let server = OvsServer::start();
+    let error = connect(&server).plug(plug("br7", "pwa", Uuid::new_v4())).await.unwrap_err();
+
+    assert_eq!(error, SwitchError::NoBridge { bridge: "br7".to_owned() });
+}
+
+#[tokio::test]
+async fn vlans_are_changed_in_place() {
+    let server = server_with_bridge();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    let trunk = Vlan::Trunk([7, 9].map(|id| VlanId::try_from(id).unwrap()).into());
+    ovs.plug(Plug { vlan: Vlan::Every, purpose: Purpose::Uplink, ..plug("br0", "eth9", id) }).await.unwrap();
+
+    for wanted in [trunk, vlan(5), Vlan::Every] {
+        ovs.set_vlan(&name("eth9"), id, wanted.clone()).await.unwrap();
+        assert_eq!(ovs.port(&name("eth9")).unwrap().vlan, Some(wanted));
+    }
+
+    let other = ovs.set_vlan(&name("eth9"), Uuid::new_v4(), vlan(5)).await.unwrap_err();
+    let missing = ovs.set_vlan(&name("eth8"), id, vlan(5)).await.unwrap_err();
+    assert!(matches!(other, SwitchError::PortTaken { .. }), "{other}");
+    assert_eq!(missing, SwitchError::NoPort { port: "eth8".to_owned() });
+    assert_eq!(server.find("Port", "tag,trunks,vlan_mode", "name=eth9"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugs_at_the_same_time_share_transactions_and_only_the_guilty_one_fails() {
+    let server = server_with_bridge();
+    server.vsctl(&["add-port", "br0", "pw13"]);
+    let ovs = connect(&server);
+    ovs.synced().await.unwrap();
+    let before: u32 = server.vsctl(&["get", "Open_vSwitch", ".", "next_cfg"]).trim().parse().unwrap();
+
+    let plugs = (0..50).map(|n| {
+        let ovs = ovs.clone();
+        tokio::spawn(async move { ovs.plug(plug("br0", &format!("pw{n}"), Uuid::new_v4())).await })
+    });
+    let mut failures = Vec::new();
+    for task in plugs.collect::<Vec<_>>() {
+        failures.extend(task.await.unwrap().err());
+    }
+
+    let after: u32 = server.vsctl(&["get", "Open_vSwitch", ".", "next_cfg"]).trim().parse().unwrap();
+    assert!(matches!(&failures[..], [SwitchError::PortTaken { port, .. }] if port == "pw13"), "{failures:?}");
+    assert_eq!(ovs.ours().len(), 49);
+    assert!(after - before <= 10, "{} transactions", after - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_does_not_exist_is_reported_in_the_words_of_open_vswitch() {
+    let server = OvsServer::start_with_switch();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    ovs.ensure_bridge(&name("br0"), None).await.unwrap();
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+
+    let error = ovs.realised(&name("pwa"), id, soon()).await.unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "Open vSwitch cannot use pwa: could not open network device pwa (No such device)"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_waits_for_ovs_vswitchd_to_come_back() {
+    let mut server = OvsServer::start_with_switch();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    server.add_link("pwa");
+    ovs.ensure_bridge(&name("br0"), None).await.unwrap();
+    server.kill_switch();
+
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let error = ovs.realised(&name("pwa"), id, deadline).await.unwrap_err();
+    assert!(matches!(error, SwitchError::NotRealised { .. }), "{error}");
+
+    server.start_switch();
+    assert!(ovs.realised(&name("pwa"), id, soon()).await.unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_ovs_vswitchd_cannot_make_is_taken_out_again() {
+    let server = OvsServer::start_with_switch();
+    let ovs = Ovs::new(server.endpoint().parse().unwrap(), Datapath::System);
+
+    let error = ovs.ensure_bridge(&name("br0"), None).await.unwrap_err();
+
+    assert!(matches!(&error, SwitchError::PortError { port, .. } if port == "br0"), "{error}");
+    assert_eq!(server.vsctl(&["list-br"]), "");
+}
+
+#[tokio::test]
+async fn without_a_server_every_call_says_so_and_names_the_endpoint() {
+    let ovs = Ovs::new("unix:/nonexistent/db.sock".parse().unwrap(), Datapath::Auto);
+
+    let error = ovs.plug(plug("br0", "pwa", Uuid::new_v4())).await.unwrap_err();
+
+    assert!(
+        matches!(&error, SwitchError::Down { cause } if cause.contains("unix:/nonexistent/db.sock")),
+        "{error}"
+    );
+    assert!(matches!(ovs.bridge(&name("br0")).await, Err(SwitchError::Down { .. })));
+    assert!(!ovs.facts().is_connected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_that_meets_a_frozen_server_ends_with_exactly_one_row() {
+    let server = server_with_bridge();
+    let (ovs, id) = (impatient(&server), Uuid::new_v4());
+    ovs.synced().await.unwrap();
+    server.freeze_database();
+
+    let task = tokio::spawn({
+        let ovs = ovs.clone();
+        async move { ovs.plug(plug("br0", "pwa", id)).await }
+    });
+    // By now it was sent, and the connection is given up, which takes longer than one call may.
+    ovs.changes().wait_for(|_| !ovs.facts().is_connected).await.unwrap();
+    server.thaw_database();
+
+    task.await.unwrap().unwrap();
+    assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
+    assert_eq!(ovs.port(&name("pwa")).unwrap().id, Some(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_that_meets_a_dying_server_ends_with_exactly_one_row() {
+    let mut server = server_with_bridge();
+    let (ovs, id) = (impatient(&server), Uuid::new_v4());
+    ovs.synced().await.unwrap();
+    server.freeze_database();
+    let task = tokio::spawn({
+        let ovs = ovs.clone();
+        async move { ovs.plug(plug("br0", "pwa", id)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    server.kill_database();
+    server.start_database();
+
+    task.await.unwrap().unwrap();
+    assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
+    assert_eq!(ovs.port(&name("pwa")).unwrap().id, Some(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_whose_outcome_cannot_be_found_out_is_unknown() {
+    let server = server_with_bridge();
+    let mut patience = Patience { call: Duration::from_millis(200), ..Patience::default() };
+    patience.change = Duration::from_millis(700);
+    let ovs = Ovs::with_patience(server.endpoint().parse().unwrap(), Datapath::Netdev, patience);
+    ovs.synced().await.unwrap();
+    let id = Uuid::new_v4();
+    server.freeze_database();
+
+    let error = ovs.plug(plug("br0", "pwa", id)).await.unwrap_err();
+    assert!(matches!(error, SwitchError::Unknown { .. }), "{error}");
+
+    // It was carried out all the same; asking again finds that, and so does taking it out.
+    server.thaw_database();
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
+    assert_eq!(ovs.unplug(&name("pwa"), id).await.unwrap(), Unplugged::Yes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_by_others_are_seen_and_seen_again_after_a_restart_of_the_server() {
+    let mut server = server_with_bridge();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    let mut changes = ovs.changes();
+
+    server.vsctl(&["set", "Port", "pwa", "tag=43"]);
+    changes.wait_for(|_| ovs.port(&name("pwa")).unwrap().vlan == Some(vlan(43))).await.unwrap();
+
+    server.kill_database();
+    changes.wait_for(|_| !ovs.facts().is_connected).await.unwrap();
+    server.start_database();
+    server.vsctl(&["del-port", "pwa"]);
+    changes.wait_for(|_| ovs.facts().is_connected && ovs.port(&name("pwa")).is_none()).await.unwrap();
+}
