@@ -1,0 +1,38 @@
+# What people do with this repository. `make help` lists it.
+SHELL := /bin/sh
+CARGO ?= cargo
+# One line a skipped test: name, test, why. Written by the tests, read by tests/report-skips.
+SKIPS := $(CURDIR)/target/skips
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test bench lint lab
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+deps: ## install what is missing (Debian or Ubuntu, as root); nothing when nothing is
+	@./deploy/install-deps
+
+build: ## build every program
+	$(CARGO) build --workspace --locked
+
+demo: deps build ## two hosts, four containers, two VLANs: who reaches whom; leaves nothing behind
+	@target/debug/demo
+
+lab: deps build ## the demo's two hosts and a shell to try things in
+	@target/debug/demo --shell
+
+test: deps build ## every test; says at the end what was skipped
+	@rm -f $(SKIPS)
+	PIPEWRIGHT_SKIPS=$(SKIPS) $(CARGO) test --workspace --locked --no-fail-fast; status=$$?; \
+	./tests/report-skips $(SKIPS) tests/allowed-skips && exit $$status
+
+bench: deps ## attach and detach, measured
+	$(CARGO) build --release --workspace --locked
+	@target/release/bench
+
+lint: ## format, clippy, documentation, length of files
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	@./tests/check-length
