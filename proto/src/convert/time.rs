@@ -46,3 +46,34 @@ pub(super) fn duration(
         _ => Err(at.refuse(format_args!("{seconds} s and {nanos} ns are no span of time"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_in_time_is_the_same_after_the_wire() {
+        let at = At::top("created_at");
+        for (seconds, nanos) in
+            [(0, 0), (0, 999_999_999), (-1, 0), (-1, 1), (-62_135_596_800, 5), (253_402_300_799, 7)]
+        {
+            let stamp = Timestamp { seconds, nanos };
+
+            let time = timestamp(Some(stamp), &at).unwrap();
+
+            assert_eq!(to_timestamp(time), stamp);
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_in_time_is_refused() {
+        let at = At::top("created_at");
+        for (seconds, nanos) in [(0, -1), (0, NANOS), (i64::MAX, NANOS - 1), (i64::MIN, 0)] {
+            let failure = timestamp(Some(Timestamp { seconds, nanos }), &at);
+
+            // The far ends fit some platforms' clocks; nothing may panic there.
+            assert!(failure.is_err() || seconds.unsigned_abs() > 1 << 62, "{seconds} s {nanos} ns");
+        }
+        assert_eq!(timestamp(None, &at).unwrap_err().fact("field"), Some("created_at"));
+    }
+}

@@ -1,0 +1,273 @@
+//! Strategies: values that are valid by construction.
+#![allow(clippy::unwrap_used, reason = "what is built here is valid, or the test is wrong")]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtime, State};
+use pipewright_api::condition::GuestLinkState;
+use pipewright_api::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
+use pipewright_api::operation::{Operation, OperationState};
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::{
+    Addressing, AttachmentSpec, FleetName, GuestRef, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan,
+};
+use proptest::collection::{btree_set, hash_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+/// Link names that callers may choose; those with an `x` in front are for the guest, others for the host.
+pub(crate) fn link_name(first: &'static str) -> impl Strategy<Value = LinkName> {
+    "[a-zA-Z0-9_.-]{1,13}".prop_map(move |rest| format!("{first}{rest}").parse().unwrap())
+}
+
+pub(crate) fn guest() -> impl Strategy<Value = GuestRef> {
+    let name = || "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,60}";
+    prop_oneof![
+        name().prop_map(GuestRef::Docker),
+        (2u32..).prop_map(GuestRef::Pid),
+        name().prop_map(GuestRef::NetnsName),
+        name().prop_map(|file| GuestRef::NetnsPath(format!("/run/netns/{file}").into())),
+        name().prop_map(GuestRef::Bare),
+    ]
+}
+
+pub(crate) fn mac() -> impl Strategy<Value = MacAddr> {
+    any::<u64>().prop_map(MacAddr::derived)
+}
+
+pub(crate) fn vlan_id() -> impl Strategy<Value = VlanId> {
+    (1u32..=4094).prop_map(|number| number.try_into().unwrap())
+}
+
+pub(crate) fn vlan() -> impl Strategy<Value = Vlan> {
+    prop_oneof![
+        vlan_id().prop_map(Vlan::Access),
+        btree_set(vlan_id(), 1..20).prop_map(Vlan::Trunk),
+        Just(Vlan::Every),
+    ]
+}
+
+/// Kinds with the VLANs that fit them.
+pub(crate) fn port() -> impl Strategy<Value = (Option<Kind>, Option<Vlan>)> {
+    prop_oneof![
+        Just((None, None)),
+        Just((Some(Kind::LinuxBridge), None)),
+        vlan().prop_map(|vlan| (None, Some(vlan))),
+        vlan().prop_map(|vlan| (Some(Kind::Ovs), Some(vlan))),
+    ]
+}
+
+/// Own addresses end in 1 to 99 in subnets below 10.0.0.0/8 and 2001:db8::/33; routers end in 100 and more.
+pub(crate) fn addressing() -> impl Strategy<Value = Addressing> {
+    let address = |(v6, net, host): (bool, u8, u8)| -> InterfaceAddr {
+        let text =
+            if v6 { format!("2001:db8:{net:x}::{host:x}/64") } else { format!("10.{net}.0.{host}/24") };
+        text.parse().unwrap()
+    };
+    let some = btree_set((any::<bool>(), any::<u8>(), 1u8..100), 1..10);
+    prop_oneof![
+        Just(Addressing::None),
+        some.prop_map(move |hosts| Addressing::Static(hosts.into_iter().map(address).collect())),
+    ]
+}
+
+pub(crate) fn router(v6: bool) -> impl Strategy<Value = IpAddr> {
+    (any::<u8>(), 100u8..250, any::<bool>()).prop_map(move |(net, host, link_local)| {
+        let text = match (v6, link_local) {
+            (false, _) => format!("10.{net}.0.{host}"),
+            (true, false) => format!("2001:db8:{net:x}::{host:x}"),
+            (true, true) => format!("fe80::{host:x}"),
+        };
+        text.parse().unwrap()
+    })
+}
+
+pub(crate) fn routes() -> impl Strategy<Value = Vec<Route>> {
+    let nets = btree_set((any::<bool>(), any::<u8>()), 0..10);
+    let routes = nets.prop_flat_map(|nets| {
+        let route = |(v6, net): (bool, u8)| {
+            let text = if v6 { format!("2001:db8:f{net:03x}::/48") } else { format!("198.18.{net}.0/24") };
+            let destination = text.parse().unwrap();
+            option::of(router(v6)).prop_map(move |via| Route { destination, via })
+        };
+        nets.into_iter().map(route).collect::<Vec<_>>()
+    });
+    routes.prop_shuffle()
+}
+
+prop_compose! {
+    pub(crate) fn spec()(
+        guest in guest(),
+        ifname in link_name("x"),
+        uplink in link_name("br"),
+        (kind, vlan) in port(),
+        host_ifname in option::of(link_name("v")),
+        mac in option::of(mac()),
+        mtu in option::of(1280u32..=9216),
+        addressing in addressing(),
+        routers in (option::of(router(false)), option::of(router(true))),
+        routes in routes(),
+    ) -> AttachmentSpec {
+        let own = addressing.addresses();
+        let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
+        let gateways = [routers.0, routers.1].into_iter().flatten().filter(reachable).collect();
+        let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
+        AttachmentSpec { guest, ifname, uplink, kind, host_ifname, mac, mtu, vlan, addressing, gateways, routes }
+    }
+}
+
+pub(crate) fn fleet() -> impl Strategy<Value = FleetName> {
+    "[a-z][a-z0-9-]{0,62}".prop_map(|name| name.parse().unwrap())
+}
+
+/// Switches have names and uplinks of their own, so no attachment is on one by chance.
+pub(crate) fn host_spec() -> impl Strategy<Value = HostSpec> {
+    let switch = (any::<bool>(), option::of(btree_set(vlan_id(), 0..5)));
+    (fleet(), vec(switch, 0..5), vec(spec(), 0..5)).prop_map(|(fleet, switches, mut attachments)| {
+        let switch = |(index, (ovs, trunk)): (usize, (bool, Option<BTreeSet<VlanId>>))| SwitchSpec {
+            name: format!("s{index}").parse().unwrap(),
+            kind: if ovs { Kind::Ovs } else { Kind::LinuxBridge },
+            uplink: trunk.map(|trunk| UplinkSpec {
+                link: format!("u{index}").parse().unwrap(),
+                trunk: if ovs { trunk } else { BTreeSet::new() },
+            }),
+        };
+        for (index, attachment) in attachments.iter_mut().enumerate() {
+            attachment.ifname = format!("x{index}").parse().unwrap();
+            attachment.uplink = format!("br{index}").parse().unwrap();
+            attachment.host_ifname = None;
+        }
+        HostSpec { fleet, switches: switches.into_iter().enumerate().map(switch).collect(), attachments }
+    })
+}
+
+pub(crate) fn request_id() -> impl Strategy<Value = Uuid> {
+    any::<[u8; 16]>().prop_map(|bytes| uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+pub(crate) fn id() -> impl Strategy<Value = Uuid> {
+    (1u128..u128::MAX).prop_map(Uuid::from_u128)
+}
+
+/// Linux sets no clock before 1970, nor does serde store such a time; a timestamp ends with the year 9999.
+pub(crate) fn time() -> impl Strategy<Value = SystemTime> {
+    (0u64..253_402_300_800, 0u32..1_000_000_000)
+        .prop_map(|(seconds, nanos)| UNIX_EPOCH + Duration::new(seconds, nanos))
+}
+
+pub(crate) fn failure() -> impl Strategy<Value = Failure> {
+    let reason = (0i32..=23).prop_map(|number| Reason::try_from(number).unwrap());
+    (reason, ".{0,40}", hash_map("[a-z]{1,8}", ".{0,20}", 0..4)).prop_map(|(reason, message, facts)| {
+        facts.into_iter().fold(Failure::new(reason, message), |failure, (key, fact)| failure.with(&key, fact))
+    })
+}
+
+prop_compose! {
+    pub(crate) fn attachment()(
+        id in id(),
+        spec in spec(),
+        state in prop::sample::select(vec![
+            State::Attaching, State::Attached, State::Detaching, State::Detached, State::Incomplete,
+        ]),
+        runtime in prop::sample::select(vec![Runtime::Docker, Runtime::Pid, Runtime::Netns]),
+        (guest_id, name, pid, netns_cookie, started_at) in
+            (".{0,20}", ".{0,20}", option::of(1u32..), any::<u64>(), ".{0,20}"),
+        (host_end, mac, mtu) in (any::<u64>(), mac(), 1280u32..=9216),
+        fleet in option::of(fleet()),
+        created_at in time(),
+        revision in any::<u64>(),
+        (plan, leftovers) in (vec(".{0,20}", 0..4), vec(".{0,20}", 0..4)),
+        observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
+    ) -> Attachment {
+        let host_ifname = LinkName::derived(host_end);
+        let observed = observed.map(|(present, operstate, mtu, bridge, ofport, ovs_error)| {
+            ObservedLink { present, operstate, mtu, bridge, ofport, ovs_error }
+        });
+        Attachment {
+            id,
+            spec: AttachmentSpec { host_ifname: Some(host_ifname.clone()), ..spec },
+            state,
+            guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
+            host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
+        }
+    }
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    let state = prop_oneof![
+        Just(OperationState::Running),
+        Just(OperationState::Done),
+        failure().prop_map(OperationState::Failed),
+    ];
+    (request_id(), state, vec(id(), 0..4), time()).prop_map(
+        |(request_id, state, attachment_ids, started_at)| Operation {
+            request_id,
+            state,
+            attachment_ids,
+            started_at,
+        },
+    )
+}
+
+pub(crate) fn guest_link_state() -> impl Strategy<Value = GuestLinkState> {
+    let net =
+        (any::<IpAddr>(), 0u8..=32).prop_map(|(address, length)| ipnet::IpNet::new(address, length).unwrap());
+    let nets = vec(net, 0..4);
+    let bits = (any::<bool>(), any::<bool>(), any::<bool>());
+    (bits, nets.clone(), nets, option::of(any::<IpAddr>()), "[a-z]{0,10}").prop_map(
+        |((exists, up, carrier), addresses, tentative, gateway, gateway_state)| GuestLinkState {
+            exists,
+            up,
+            carrier,
+            addresses,
+            tentative,
+            gateway,
+            gateway_state,
+        },
+    )
+}
+
+pub(crate) fn host_facts() -> impl Strategy<Value = HostFacts> {
+    let text = || ".{0,20}";
+    let capability = (text(), any::<bool>(), text()).prop_map(|(name, present, detail)| Capability {
+        name,
+        present,
+        detail,
+    });
+    let kind = prop::sample::select(vec![Kind::LinuxBridge, Kind::Ovs]);
+    let bridge = (text(), kind, any::<u32>(), vec(text(), 0..3), any::<bool>())
+        .prop_map(|(name, kind, mtu, ports, ours)| Bridge { name, kind, mtu, ports, ours });
+    let state = guest_link_state().prop_map(|state| state.addresses);
+    let link = (text(), text(), any::<u32>(), text(), state, text()).prop_map(
+        |(name, mac, mtu, operstate, addresses, holder)| HostLink {
+            name,
+            mac,
+            mtu,
+            operstate,
+            addresses,
+            holder,
+        },
+    );
+    let names = (text(), text(), text());
+    (names, vec(capability, 0..3), vec(bridge, 0..3), vec(link, 0..3), any::<u32>()).prop_map(
+        |((hostname, kernel, agent_version), capabilities, bridges, links, attachments)| HostFacts {
+            hostname,
+            kernel,
+            agent_version,
+            capabilities,
+            bridges,
+            links,
+            attachments,
+        },
+    )
+}
+
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    let action = prop::sample::select(vec![ChangeAction::Create, ChangeAction::Update, ChangeAction::Remove]);
+    (action, ".{0,20}", ".{0,20}", option::of(failure()))
+        .prop_map(|(action, object, detail, failure)| Change { action, object, detail, failure })
+}
