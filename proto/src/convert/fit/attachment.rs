@@ -139,12 +139,12 @@ fn routes(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
 }
 
 fn destination(net: IpNet, own: &[InterfaceAddr], at: &At<'_>) -> Result<(), Failure> {
+    if net.prefix_len() == 0 {
+        return Err(at.refuse(format_args!("{net} is the default route: use gateway")));
+    }
     if net.addr() != net.network() {
         let whole = net.trunc();
         return Err(at.refuse(format_args!("{net} has bits after its prefix: did you mean {whole}?")));
-    }
-    if net.prefix_len() == 0 {
-        return Err(at.refuse(format_args!("{net} is the default route: use gateway")));
     }
     let is_mapped = matches!(net.network(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     if net.network().is_loopback() || is_mapped {
