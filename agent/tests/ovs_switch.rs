@@ -1,10 +1,12 @@
 //! The switch on a real ovsdb-server and ovs-vswitchd.
+#![allow(clippy::unwrap_used)]
 
 mod ovs_server;
 
 use std::time::{Duration, Instant};
 
 use ovs_server::OvsServer;
+use ovs_server::proxy::{Proxy, Replies};
 use pipewright_agent::switches::ovs::{
     Datapath, Made, Ovs, Patience, Plug, Purpose, Released, SwitchError, Unplugged,
 };
@@ -33,10 +35,10 @@ fn connect(server: &OvsServer) -> Ovs {
 }
 
 /// Gives up soon on a server that does not answer.
-fn impatient(server: &OvsServer) -> Ovs {
+fn impatient(endpoint: &str) -> Ovs {
     let mut patience = Patience { call: Duration::from_millis(300), ..Patience::default() };
     patience.ovsdb.probe = Duration::from_secs(1);
-    Ovs::with_patience(server.endpoint().parse().unwrap(), Datapath::Netdev, patience)
+    Ovs::with_patience(endpoint.parse().unwrap(), Datapath::Netdev, patience)
 }
 
 /// A server without ovs-vswitchd, and a bridge in it that an administrator made.
@@ -229,7 +231,7 @@ async fn without_a_server_every_call_says_so_and_names_the_endpoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plug_that_meets_a_frozen_server_ends_with_exactly_one_row() {
     let server = server_with_bridge();
-    let (ovs, id) = (impatient(&server), Uuid::new_v4());
+    let (ovs, id) = (impatient(&server.endpoint()), Uuid::new_v4());
     ovs.synced().await.unwrap();
     server.freeze_database();
 
@@ -247,21 +249,42 @@ async fn a_plug_that_meets_a_frozen_server_ends_with_exactly_one_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plug_that_meets_a_dying_server_ends_with_exactly_one_row() {
+async fn a_plug_whose_answer_dies_with_the_server_ends_with_exactly_one_row() {
     let mut server = server_with_bridge();
-    let (ovs, id) = (impatient(&server), Uuid::new_v4());
+    let proxy = Proxy::start(server.path("proxy.sock"), &server.socket(), Replies::LostAfter("transact"));
+    let (ovs, id) = (impatient(&proxy.endpoint()), Uuid::new_v4());
     ovs.synced().await.unwrap();
-    server.freeze_database();
-    let task = tokio::spawn({
+    let plugged = tokio::spawn({
         let ovs = ovs.clone();
         async move { ovs.plug(plug("br0", "pwa", id)).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.vsctl(&["wait-until", "Port", "pwa"]);
 
     server.kill_database();
     server.start_database();
 
-    task.await.unwrap().unwrap();
+    plugged.await.unwrap().unwrap();
+    assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
+    assert_eq!(ovs.port(&name("pwa")).unwrap().id, Some(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_that_dies_with_the_server_is_made_by_the_next_one() {
+    let mut server = server_with_bridge();
+    let mut proxy = Proxy::start(server.path("proxy.sock"), &server.socket(), Replies::Split(100));
+    let (ovs, id) = (impatient(&proxy.endpoint()), Uuid::new_v4());
+    ovs.synced().await.unwrap();
+    server.freeze_database();
+    let plugged = tokio::spawn({
+        let ovs = ovs.clone();
+        async move { ovs.plug(plug("br0", "pwa", id)).await }
+    });
+    proxy.asked("pwa").await;
+
+    server.kill_database();
+    server.start_database();
+
+    plugged.await.unwrap().unwrap();
     assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
     assert_eq!(ovs.port(&name("pwa")).unwrap().id, Some(id));
 }

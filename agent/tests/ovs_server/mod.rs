@@ -4,7 +4,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,10 +12,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use tempfile::TempDir;
 
+pub(crate) mod proxy;
+
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
 /// One host's Open vSwitch.
-pub struct OvsServer {
+pub(crate) struct OvsServer {
     folder: TempDir,
     database: Option<Pid>,
     switch: Option<Pid>,
@@ -24,7 +26,7 @@ pub struct OvsServer {
 
 impl OvsServer {
     /// An ovsdb-server with the one row that ovs-ctl would make.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("pwovs").tempdir_in("/tmp").unwrap();
         let mut server = Self { folder, database: None, switch: None, netns: None };
         let file = server.path("conf.db");
@@ -35,7 +37,7 @@ impl OvsServer {
     }
 
     /// The same, and an ovs-vswitchd that makes what is asked for.
-    pub fn start_with_switch() -> Self {
+    pub(crate) fn start_with_switch() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mut server = Self::start();
         let netns = format!("pwovs{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -46,41 +48,32 @@ impl OvsServer {
     }
 
     /// `unix:/…/db.sock`.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("unix:{}", self.socket().display())
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path("db.sock")
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Returns when it listens: the program goes to the background then.
-    pub fn start_database(&mut self) {
+    pub(crate) fn start_database(&mut self) {
         let mut command = self.daemon("ovsdb-server");
         command.arg(self.path("conf.db")).arg(format!("--remote=punix:{}", self.socket().display()));
         run(&mut command);
         self.database = Some(self.pid_of("ovsdb-server"));
     }
 
-    /// Listens on TCP, too; gives the port.
-    pub fn listen_on_tcp(&self) -> u16 {
-        let log = || std::fs::read_to_string(self.path("ovsdb-server.log")).unwrap();
-        self.appctl(&["ovsdb-server/add-remote", "ptcp:0:127.0.0.1"]);
-        let log = log();
-        let listening = log.lines().rev().find_map(|line| line.split("listening on port ").nth(1));
-        listening.expect("the log says which port").trim().parse().unwrap()
-    }
-
     /// `ovs-appctl -t ovsdb-server …`
-    pub fn appctl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn appctl(&self, arguments: &[&str]) -> String {
         run(Command::new("ovs-appctl").arg("-t").arg(self.path("ovsdb-server.ctl")).args(arguments))
     }
 
-    pub fn start_switch(&mut self) {
+    pub(crate) fn start_switch(&mut self) {
         let netns = self.netns.clone().expect("made by start_with_switch");
         let inner = self.daemon("ovs-vswitchd");
         let mut command = Command::new("nsenter");
@@ -90,45 +83,45 @@ impl OvsServer {
         self.switch = Some(self.pid_of("ovs-vswitchd"));
     }
 
-    pub fn kill_database(&mut self) {
+    pub(crate) fn kill_database(&mut self) {
         kill(self.database.take());
     }
 
-    pub fn kill_switch(&mut self) {
+    pub(crate) fn kill_switch(&mut self) {
         kill(self.switch.take());
     }
 
     /// SIGSTOP: connections stand, and nothing is answered.
-    pub fn freeze_database(&self) {
+    pub(crate) fn freeze_database(&self) {
         kill_process(self.database.unwrap(), Signal::STOP).unwrap();
     }
 
-    pub fn thaw_database(&self) {
+    pub(crate) fn thaw_database(&self) {
         kill_process(self.database.unwrap(), Signal::CONT).unwrap();
     }
 
     /// `ovs-vsctl --no-wait …`, as somebody else would.
-    pub fn vsctl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn vsctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("ovs-vsctl");
         command.arg(format!("--db={}", self.endpoint())).args(["--no-wait", "--timeout=10"]);
         run(command.args(arguments))
     }
 
     /// One line for each row that `find` gives.
-    pub fn find(&self, table: &str, column: &str, condition: &str) -> Vec<String> {
+    pub(crate) fn find(&self, table: &str, column: &str, condition: &str) -> Vec<String> {
         let column = format!("--columns={column}");
         let found = self.vsctl(&["--bare", &column, "find", table, condition]);
         found.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     /// A program in the namespace of ovs-vswitchd.
-    pub fn in_netns(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn in_netns(&self, program: &str, arguments: &[&str]) -> String {
         let netns = self.netns.as_deref().expect("made by start_with_switch");
         run(Command::new("nsenter").arg(format!("--net=/run/netns/{netns}")).arg(program).args(arguments))
     }
 
     /// A veth pair in the namespace, so that a port of that name can be made.
-    pub fn add_link(&self, name: &str) {
+    pub(crate) fn add_link(&self, name: &str) {
         self.in_netns(
             "ip",
             &["link", "add", name, "up", "type", "veth", "peer", "name", &format!("x{name}")],
@@ -181,9 +174,4 @@ fn run(command: &mut Command) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {out}{err}");
     out.into_owned()
-}
-
-/// Whether a path is a socket that can be connected to.
-pub fn is_listening(path: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(path).is_ok()
 }
