@@ -11,10 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{self, Call, Lost, Monitor, Patience, Ticket};
+use super::connection::{self, Patience};
 use super::endpoint::Endpoint;
 use super::error::{OvsdbError, Refusal};
+use super::monitor::Monitor;
 use super::ops::Operation;
+use super::session::{Call, Lost, Ticket};
 use super::value::{Row, Set};
 
 /// Calls that may wait to be sent.

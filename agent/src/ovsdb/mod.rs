@@ -5,6 +5,8 @@
 
 mod codec;
 mod connection;
+mod monitor;
+mod session;
 
 pub mod client;
 pub mod endpoint;
@@ -13,8 +15,9 @@ pub mod ops;
 pub mod value;
 
 pub use client::{Client, Reply};
-pub use connection::{Monitor, Patience, Watcher};
+pub use connection::Patience;
 pub use endpoint::Endpoint;
 pub use error::{OvsdbError, Refusal};
+pub use monitor::{Monitor, Watcher};
 pub use ops::Operation;
 pub use value::{Atom, NamedUuid, Value};

@@ -18,6 +18,7 @@ use self::change::{Change, Finding};
 use self::committer::{Outcome, Request};
 use self::desk::Desk;
 use self::live::{Feed, Live, LiveCopy};
+use self::realised::{bridge_state, port_state};
 use crate::ovsdb::{self, Client, Endpoint, Monitor};
 
 mod batch;
@@ -28,15 +29,16 @@ mod desk;
 mod error;
 mod live;
 mod mark;
+mod realised;
 mod rows;
+mod view;
 
 pub use self::datapath::Datapath;
 pub use self::error::SwitchError;
+pub use self::view::{Made, OvsBridge, OvsFacts, OvsPort, Plug, Purpose, Released, Unplugged};
 
 /// Changes that may wait for the committer.
 const QUEUE: usize = 1024;
-/// OpenFlow's number of a bridge's own port.
-const LOCAL: i64 = 65534;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -69,129 +71,6 @@ pub struct Ovs {
     requests: mpsc::Sender<Request>,
     datapath: Datapath,
     patience: Patience,
-}
-
-/// What is known of the switch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OvsFacts {
-    /// The database is reached, and its rows are known. The rest is as of the last time that this was so.
-    pub is_connected: bool,
-    /// Of ovs-vswitchd; `None` until it ran.
-    pub ovs_version: Option<String>,
-    /// What ovs-vswitchd was built with. That `system` is among them does not mean that the kernel has it.
-    pub datapath_types: Vec<String>,
-    /// What interfaces can be.
-    pub iface_types: Vec<String>,
-}
-
-/// A bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OvsBridge {
-    /// Its name.
-    pub name: String,
-    /// Names of its ports, its own among them.
-    pub ports: Vec<String>,
-    /// `netdev`, `system`, or empty for `system`.
-    pub datapath_type: String,
-    /// We made it.
-    pub is_ours: bool,
-}
-
-impl OvsBridge {
-    /// Whether frames pass through userspace, where TX checksum offload of a guest makes TCP fail while ping works.
-    pub fn is_userspace(&self) -> bool {
-        self.datapath_type == "netdev"
-    }
-}
-
-/// A port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OvsPort {
-    /// Its name, and its link's.
-    pub name: String,
-    /// The bridge that it is in.
-    pub bridge: Option<String>,
-    /// What it carries; `None` for a mode that we do not set.
-    pub vlan: Option<Vlan>,
-    /// The attachment; `None` if it is not ours.
-    pub id: Option<Uuid>,
-    /// What it is for.
-    pub purpose: Option<Purpose>,
-    /// OpenFlow's number; -1 if ovs-vswitchd cannot use it, `None` if it has not tried.
-    pub ofport: Option<i64>,
-    /// What ovs-vswitchd complains of. Stays empty in the userspace datapath when the link vanishes; `is_up` tells.
-    pub error: Option<String>,
-    /// The link is up.
-    pub is_up: bool,
-}
-
-/// What a port is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A guest's link.
-    Guest,
-    /// A link to other hosts.
-    Uplink,
-}
-
-impl Purpose {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Uplink => "uplink",
-        }
-    }
-}
-
-/// A port that is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plug {
-    /// The bridge; it must exist.
-    pub bridge: LinkName,
-    /// The port, named as its link. The link may come later.
-    pub port: LinkName,
-    /// What it carries.
-    pub vlan: Vlan,
-    /// The attachment, or whatever else the port is made for.
-    pub id: Uuid,
-    /// What it is for.
-    pub purpose: Purpose,
-}
-
-/// Whether something was made now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
-    /// It was made.
-    Yes,
-    /// It was there.
-    No,
-}
-
-/// What became of a bridge that was to be released.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Released {
-    /// It is deleted.
-    Yes,
-    /// It was not there.
-    Absent,
-    /// It is not ours, and was left.
-    Foreign,
-    /// It has ports, and was left.
-    InUse,
-}
-
-/// What became of a port that was to be unplugged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unplugged {
-    /// It is removed from the database; ovs-vswitchd lets go of the link some ten milliseconds later.
-    Yes,
-    /// It was not there.
-    Absent,
-    /// It is not the attachment's, and was left.
-    Foreign {
-        /// Whose it is, as far as its `external_ids` say.
-        by: String,
-    },
 }
 
 impl Ovs {
@@ -397,41 +276,4 @@ impl Ovs {
         self.requests.send(request).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
-}
-
-/// Whether ovs-vswitchd has made a bridge. It says nothing about a datapath that it cannot open, except in its log.
-fn bridge_state(live: &Live, name: &LinkName, next_cfg: i64) -> Option<Result<(), SwitchError>> {
-    if !live.has_done(next_cfg) {
-        return None;
-    }
-    let local = live.port(name.as_str()).and_then(|(_, port)| live.interface(port));
-    let error = match local.map(|local| (local.ofport, &local.error)) {
-        Some((Some(LOCAL), _)) => return Some(Ok(())),
-        Some((_, Some(error))) => error.to_string(),
-        Some((_, None)) => {
-            "its datapath cannot be opened; does this kernel have the openvswitch module? See ovs-vswitchd.log".to_owned()
-        }
-        None => "it was deleted by somebody else".to_owned(),
-    };
-    Some(Err(SwitchError::PortError { port: name.to_string(), error }))
-}
-
-/// Whether ovs-vswitchd has made a port.
-fn port_state(live: &Live, name: &LinkName, id: Uuid) -> Option<Result<u16, SwitchError>> {
-    let Some((_, port)) = live.port(name.as_str()).filter(|(_, port)| port.id == Some(id)) else {
-        return Some(Err(SwitchError::NoPort { port: name.to_string() }));
-    };
-    if !live.has_done(live.commit_of(id)) {
-        return None;
-    }
-    let interface = live.interface(port)?;
-    let error = match (&interface.error, interface.ofport) {
-        (Some(error), _) => error.to_string(),
-        (None, Some(ofport)) => match u16::try_from(ofport) {
-            Ok(ofport @ 1..) => return Some(Ok(ofport)),
-            Ok(0) | Err(_) => "it has no port number; see ovs-vswitchd.log".to_owned(),
-        },
-        (None, None) => return None,
-    };
-    Some(Err(SwitchError::PortError { port: name.to_string(), error }))
 }
