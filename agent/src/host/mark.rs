@@ -10,8 +10,10 @@ use uuid::Uuid;
 const ATTACHMENTS: u32 = 0x7077_0000;
 /// Bridges that we made.
 pub const BRIDGE: u32 = 0x7078_0000;
-/// Links on their way out: a deleter moves them here, then deletes the group.
+/// Links on their way out: a deleter moves them to one of the groups from here to 0x7078ffff, then deletes the group.
 pub const DOOMED: u32 = 0x7078_0100;
+/// How many such groups there are.
+const DOOMED_GROUPS: u32 = 0xff00;
 
 /// The link group of an attachment's links.
 pub fn group(id: Uuid) -> u32 {
@@ -21,6 +23,16 @@ pub fn group(id: Uuid) -> u32 {
 /// Whether a link with that group was made by us.
 pub fn is_ours(group: u32) -> bool {
     group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE
+}
+
+/// The group of the `n`th batch of links that are deleted together.
+pub fn doomed(n: u32) -> u32 {
+    DOOMED + n % DOOMED_GROUPS
+}
+
+/// Whether a link with that group was about to be deleted by us.
+pub fn is_doomed(group: u32) -> bool {
+    (DOOMED..DOOMED + DOOMED_GROUPS).contains(&group)
 }
 
 /// The name of an attachment's host end, unless the caller chose one.
@@ -55,5 +67,13 @@ mod tests {
     #[test]
     fn links_of_others_are_not_ours() {
         assert!(![0, 1, 77, 0x7076_ffff, DOOMED, u32::MAX].into_iter().any(is_ours));
+    }
+
+    #[test]
+    fn no_batch_of_deletions_takes_a_group_in_use() {
+        for n in [0, 1, DOOMED_GROUPS - 1, DOOMED_GROUPS, u32::MAX] {
+            assert!(is_doomed(doomed(n)) && !is_ours(doomed(n)), "{n}");
+        }
+        assert!(!is_doomed(BRIDGE));
     }
 }

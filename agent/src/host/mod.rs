@@ -5,8 +5,28 @@ use std::future::Future;
 use crate::host::netns::Netns;
 use crate::step::{Step, StepError};
 
+pub mod address;
+mod announce;
+mod bridge;
+mod deleter;
+pub mod facts;
+mod guest_watch;
+pub mod kernel;
+pub mod link;
 pub mod mark;
+mod neighbour;
+pub mod netlink;
 pub mod netns;
+mod offload;
+mod ovs_steps;
+pub mod real;
+mod route;
+mod saved_route;
+pub mod sys;
+mod sysctl;
+mod take;
+mod verify;
+pub mod watch;
 
 /// Takes steps. The tests wrap the real one to refuse or to die at a chosen step; there is no other.
 pub trait Host: Send + Sync + 'static {

@@ -1,0 +1,124 @@
+//! Addresses of links.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pipewright_api::net::InterfaceAddr;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+
+use crate::host::netlink::{KernelError, Request, Requests, attributes, read_u32};
+
+/// Size of `struct ifaddrmsg`, in bytes.
+const BODY: usize = 8;
+/// Attributes and flags of linux/if_addr.h.
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_TENTATIVE: u32 = 0x40;
+
+/// An address of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// Address and prefix length.
+    pub net: IpNet,
+    /// The link's number.
+    pub index: u32,
+    /// Still being checked for duplicates (RFC 4862).
+    pub tentative: bool,
+    /// Found to be somebody else's.
+    pub duplicate: bool,
+}
+
+/// `ip addr add ADDRESS dev INDEX`, IPv4 with the broadcast address of its subnet, IPv6 with `nodad`: duplicate address
+/// detection (RFC 4862 §5.4) would keep the address unusable for a second, and who asks for a fixed address has given it out.
+pub(super) fn add(index: u32, address: InterfaceAddr) -> Request {
+    let net = address.net();
+    let mut message = AddressMessage::default();
+    message.header.family = family(net.addr());
+    message.header.prefix_len = net.prefix_len();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Address(net.addr()), AddressAttribute::Local(net.addr())];
+    match net {
+        // A /31 has no broadcast address (RFC 3021), and a /32 nobody to send to.
+        IpNet::V4(net) if net.prefix_len() <= 30 => {
+            message.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
+        }
+        IpNet::V4(_) => {}
+        IpNet::V6(_) => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+    }
+    Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// The addresses of a link, of one family.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn list(
+    requests: &mut Requests,
+    family: AddressFamily,
+    index: u32,
+) -> Result<Vec<Address>, KernelError> {
+    let mut message = AddressMessage::default();
+    message.header.family = family;
+    message.header.index = index;
+    let replies = requests.dump(RouteNetlinkMessage::GetAddress(message))?;
+    let addresses = replies.iter().filter_map(|reply| read(&reply.body));
+    Ok(addresses.filter(|address| address.index == index).collect())
+}
+
+/// The addresses of a link, of both families.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn list_all(requests: &mut Requests, index: u32) -> Result<Vec<Address>, KernelError> {
+    let mut addresses = list(requests, AddressFamily::Inet, index)?;
+    addresses.extend(list(requests, AddressFamily::Inet6, index)?);
+    Ok(addresses)
+}
+
+fn read(body: &[u8]) -> Option<Address> {
+    let prefix = *body.get(1)?;
+    let mut flags = u32::from(*body.get(2)?);
+    let index = read_u32(body.get(4..)?)?;
+    let (mut local, mut other) = (None, None);
+    for (kind, value) in attributes(body.get(BODY..)?) {
+        match kind {
+            IFA_LOCAL => local = read_ip(value),
+            // On a point-to-point link this is the far end; elsewhere the same as the local one, and IPv6 has only it.
+            IFA_ADDRESS => other = read_ip(value),
+            IFA_FLAGS => flags = read_u32(value)?,
+            _ => {}
+        }
+    }
+    Some(Address {
+        net: IpNet::new(local.or(other)?, prefix).ok()?,
+        index,
+        tentative: flags & IFA_F_TENTATIVE != 0,
+        duplicate: flags & IFA_F_DADFAILED != 0,
+    })
+}
+
+pub(super) fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
+    }
+}
+
+pub(super) fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,70 @@
+//! Linux bridges: made and deleted if they are ours, their ports plugged and freed.
+
+use pipewright_api::net::{LinkName, MacAddr};
+
+use crate::host::link::{self, LinkFacts};
+use crate::host::mark;
+use crate::host::netlink::{KernelError, Requests};
+
+/// Makes a bridge unless there is one; one that is there stays as it is.
+///
+/// # Errors
+/// EEXIST when the name is that of something else.
+pub(super) fn ensure(host: &mut Requests, bridge: &LinkName, mac: MacAddr) -> Result<(), KernelError> {
+    match host.request(&link::create_bridge(bridge, mac)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.errno == libc::EEXIST => match link::find(host, bridge.as_str())? {
+            Some(found) if found.kind == "bridge" => Ok(()),
+            Some(found) => {
+                let text = format!("{bridge} exists and is a {}, not a bridge", found.kind_or_plain());
+                Err(KernelError::new(libc::EEXIST, text))
+            }
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// The bridge if it is ours and has no ports.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn to_release(host: &mut Requests, bridge: &LinkName) -> Result<Option<LinkFacts>, KernelError> {
+    let is_ours = |link: &LinkFacts| link.kind == "bridge" && link.group == mark::BRIDGE;
+    match link::find(host, bridge.as_str())?.filter(is_ours) {
+        Some(found) if link::list(host, Some(found.index))?.is_empty() => Ok(Some(found)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Plugs a link into a bridge.
+///
+/// # Errors
+/// ENODEV when one of them is missing; EBUSY when the link is in another bridge, from which the kernel would take it.
+pub(super) fn enslave(host: &mut Requests, name: &LinkName, bridge: &LinkName) -> Result<(), KernelError> {
+    let into = link::index(host, bridge)?;
+    let missing = || KernelError::new(libc::ENODEV, format!("link {name} does not exist"));
+    let found = link::find(host, name.as_str())?.ok_or_else(missing)?;
+    match found.master {
+        Some(master) if master == into => Ok(()),
+        Some(master) => {
+            let holder = rustix::net::netdevice::index_to_name(&*host, master)?;
+            Err(KernelError::new(libc::EBUSY, format!("{name} is in {holder} already")))
+        }
+        None => host.request(&link::set_master(found.index, into)).map(drop),
+    }
+}
+
+/// Takes a link out of a bridge, if it is in that one.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn free(host: &mut Requests, name: &LinkName, bridge: &LinkName) -> Result<(), KernelError> {
+    let from = link::find(host, bridge.as_str())?.map(|bridge| bridge.index);
+    match link::find(host, name.as_str())? {
+        Some(found) if from.is_some() && found.master == from => {
+            host.request(&link::set_master(found.index, 0)).map(drop)
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,192 @@
+//! The kernel of this host: what takes steps, and what is asked about links.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::host::deleter::Deleter;
+use crate::host::guest_watch::GuestWatch;
+use crate::host::link;
+use crate::host::netlink::{KernelError, Requests};
+use crate::host::netns::{self, Netns};
+use crate::host::take::Run;
+use crate::host::watch::{LinkEvent, Watch};
+use crate::host::{Refused, mark, sysctl};
+use crate::step::{Step, StepError};
+
+/// Sockets that are kept open.
+const SOCKETS: usize = 8;
+
+/// The kernel as seen from the network namespace in which it was started.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    /// Cookies of the namespaces that are no guest's.
+    hosts: HashSet<u64>,
+    pub(super) sockets: Sockets,
+    pub(super) watch: Watch,
+    pub(super) deleter: Deleter,
+    guest_watch: GuestWatch,
+}
+
+impl Inner {
+    /// Whether the calling thread is in a namespace that is no guest's: our own, that of pid 1, or the machine's first.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub(super) fn is_host_here(&self, cookie: u64) -> Result<bool, KernelError> {
+        Ok(self.hosts.contains(&cookie) || sysctl::is_in_first_netns()?)
+    }
+}
+
+/// Sockets of the host that are ready for use.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    idle: Mutex<Vec<Requests>>,
+}
+
+impl Sockets {
+    /// One that is idle, or a new one; only on threads that have not entered a guest.
+    ///
+    /// # Errors
+    /// What socket(2) says.
+    pub(super) fn take(&self) -> io::Result<Requests> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(Requests::open, Ok)
+    }
+
+    pub(super) fn put_back(&self, socket: Requests) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if socket.is_reusable() && idle.len() < SOCKETS {
+            idle.push(socket);
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts in the calling thread's network namespace, which is the host's from now on. Links that an earlier agent
+    /// was about to delete are deleted. Needs a tokio runtime whose threads are all in that namespace.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN.
+    pub fn start() -> io::Result<Self> {
+        let mut hosts = HashSet::from([netns::own_cookie()?]);
+        match cookie_of_pid1() {
+            Ok(cookie) => drop(hosts.insert(cookie)),
+            // Where pid 1 cannot be looked at, its namespace is still known by its settings (`is_host_here`).
+            Err(error) => tracing::debug!(%error, "the network namespace of pid 1 cannot be seen"),
+        }
+
+        let inner = Inner {
+            hosts,
+            sockets: Sockets::default(),
+            watch: Watch::start()?,
+            deleter: Deleter::start()?,
+            guest_watch: GuestWatch::start()?,
+        };
+        delete_doomed(&inner.sockets)?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes steps whose place is the kernel, in order, and stops at the first that is refused. They go on to their end
+    /// when the caller goes away. A caller's `guest` that is the host itself is refused.
+    ///
+    /// # Errors
+    /// [`Refused`] names the step; see [`crate::host::Host::take`].
+    pub async fn take(&self, guest: Option<&Netns>, steps: Vec<Step>) -> Result<(), Refused> {
+        let Some(first) = steps.first().map(ToString::to_string) else { return Ok(()) };
+        let died = |text: String| Refused {
+            index: 0,
+            error: StepError::Kernel { step: first.clone(), errno: libc::EAGAIN, text },
+        };
+        let (inner, guest) = (self.inner.clone(), guest.cloned());
+        let (answer, answered) = oneshot::channel();
+        let spawned = thread::Builder::new().name("steps".to_owned()).spawn(move || {
+            let (result, run) = Run::take(&inner, guest, &steps);
+            // Nobody is left to tell when the caller went away.
+            let _unheard = answer.send(result);
+            if let Some(run) = run {
+                run.finish();
+            }
+        });
+        match spawned {
+            Ok(_thread) => {
+                answered.await.unwrap_or_else(|_| Err(died("the thread that took the steps died".to_owned())))
+            }
+            Err(error) => Err(died(format!("no thread for the steps: {error}"))),
+        }
+    }
+
+    /// Whether a namespace is the host's own, or that of its first process: no guest. [`Kernel::guest`] knows better: it
+    /// looks from inside.
+    pub fn is_host(&self, cookie: u64) -> bool {
+        self.inner.hosts.contains(&cookie)
+    }
+
+    /// What tells a namespace from every other until the host reboots.
+    ///
+    /// # Errors
+    /// See [`Netns::cookie`].
+    pub async fn cookie(&self, guest: &Netns) -> io::Result<u64> {
+        guest.cookie().await
+    }
+
+    /// Changes with every change of links, addresses, routes or neighbours in any guest (and the host): a reason to look
+    /// again. Guests that hold no veth of ours are heard after [`Kernel::link_state`] looked at them once.
+    pub fn guest_changes(&self) -> watch::Receiver<u64> {
+        self.inner.guest_watch.changes()
+    }
+
+    /// Every change of a link of the host from now on. A receiver that lags is told so, and lists the links anew.
+    pub fn host_events(&self) -> broadcast::Receiver<LinkEvent> {
+        self.inner.watch.subscribe()
+    }
+
+    /// Asks the kernel something about the host, where it may block.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Requests) -> Result<T, KernelError> + Send + 'static,
+    ) -> io::Result<T> {
+        let inner = self.inner.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut requests = inner.sockets.take()?;
+            let result = question(&mut requests);
+            inner.sockets.put_back(requests);
+            Ok(result?)
+        });
+        asked.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+fn cookie_of_pid1() -> io::Result<u64> {
+    let pid1 = Netns::of_pid1()?;
+    let entered = thread::Builder::new().spawn(move || pid1.enter().and_then(|()| netns::own_cookie()))?;
+    entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread in pid 1's namespace died")))
+}
+
+/// Deletes what an earlier agent had chosen to delete when it died.
+fn delete_doomed(sockets: &Sockets) -> io::Result<()> {
+    let mut requests = sockets.take()?;
+    let doomed = link::list(&mut requests, None)?.into_iter().filter(|link| mark::is_doomed(link.group));
+    for link in doomed {
+        match requests.request(&link::delete(link.index)) {
+            Ok(_) => {}
+            Err(error) if error.errno == libc::ENODEV => {}
+            Err(error) => {
+                tracing::error!(link = link.name, %error, "a link that was being deleted is still there");
+            }
+        }
+    }
+    sockets.put_back(requests);
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The one host that is no test's: its kernel and its Open vSwitch.
+
+use crate::host::kernel::Kernel;
+use crate::host::netns::Netns;
+use crate::host::{Host, Refused, ovs_steps};
+use crate::step::{Place, Step};
+
+/// Takes each step where it lies.
+#[derive(Debug, Clone)]
+pub struct RealHost {
+    /// Takes steps by netlink and sysctl.
+    pub kernel: Kernel,
+}
+
+impl Host for RealHost {
+    async fn take(&self, guest: Option<&Netns>, steps: &[Step]) -> Result<(), Refused> {
+        let mut index = 0;
+        // Neighbours in the list that the kernel takes share one visit to the guest.
+        for run in steps.chunk_by(|a, b| a.place() == Place::Kernel && b.place() == Place::Kernel) {
+            let result = match run[0].place() {
+                Place::Kernel => self.kernel.take(guest, run.to_vec()).await,
+                Place::Ovs => ovs_steps::take(&run[0]).map_err(|error| Refused { index: 0, error }),
+            };
+            result.map_err(|refused| Refused { index: index + refused.index, ..refused })?;
+            index += run.len();
+        }
+        Ok(())
+    }
+}

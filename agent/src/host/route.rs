@@ -1,0 +1,237 @@
+//! Routes of guests: ours, and those of the guest that ours replace for a while.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::host::address::{family, read_ip};
+use crate::host::netlink::{KernelError, Request, Requests, attributes, read_u32};
+use crate::host::saved_route;
+use crate::step::{GuestRoute, SavedRoute};
+
+/// Size of `struct rtmsg`, in bytes.
+pub(super) const BODY: usize = 12;
+/// Attributes of linux/rtnetlink.h.
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
+pub(super) const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_TABLE: u16 = 15;
+pub(super) const RTA_VIA: u16 = 18;
+/// The table that packets are routed by unless a rule says otherwise.
+const MAIN: u8 = 254;
+/// What `ip -6 route add` gives a route without a metric.
+const IPV6_METRIC: u32 = 1024;
+/// `RTNH_F_ONLINK` of linux/rtnetlink.h.
+pub(super) const ONLINK: u32 = 4;
+
+/// A route as the kernel shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) destination: IpNet,
+    pub(super) gateway: Option<IpAddr>,
+    /// The link's number; `None` for a route over several, or over none.
+    pub(super) oif: Option<u32>,
+    table: u32,
+    pub(super) metric: u32,
+    source: Option<IpAddr>,
+    protocol: u8,
+    scope: u8,
+    kind: u8,
+    flags: u32,
+}
+
+/// `ip route add …`
+pub(super) fn add(route: &GuestRoute, oif: u32) -> Request {
+    let mut message = message(route, oif);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = match (route.destination, route.via) {
+        // IPv6 knows no scopes of routes.
+        (IpNet::V4(_), None) => RouteScope::Link,
+        (IpNet::V4(_), Some(_)) | (IpNet::V6(_), _) => RouteScope::Universe,
+    };
+    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// `ip route del …`
+pub(super) fn remove(route: &GuestRoute, oif: u32) -> Request {
+    let mut message = message(route, oif);
+    message.header.scope = RouteScope::NoWhere;
+    Request::new(RouteNetlinkMessage::DelRoute(message), 0)
+}
+
+fn message(route: &GuestRoute, oif: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.addr());
+    message.header.destination_prefix_length = route.destination.prefix_len();
+    message.header.table = MAIN;
+    // As ip(8) does for what an administrator adds.
+    message.header.protocol = RouteProtocol::Boot;
+    message.attributes = vec![RouteAttribute::Oif(oif)];
+    if route.destination.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(address(route.destination.network())));
+    }
+    message.attributes.extend(route.via.map(|via| match (route.destination, via) {
+        (IpNet::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
+        (IpNet::V4(_), IpAddr::V4(_)) | (IpNet::V6(_), _) => RouteAttribute::Gateway(address(via)),
+    }));
+    if matches!(route.destination, IpNet::V6(_)) {
+        message.attributes.push(RouteAttribute::Priority(IPV6_METRIC));
+    }
+    message
+}
+
+fn address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    }
+}
+
+/// The routes of the main table, of one family; with `oif` only those over that link.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn list(
+    requests: &mut Requests,
+    family: AddressFamily,
+    oif: Option<u32>,
+) -> Result<Vec<Route>, KernelError> {
+    let bodies = dump(requests, family, oif)?;
+    let routes = bodies.iter().filter_map(|body| Route::read(body));
+    Ok(routes.filter(|route| route.is_in_main() && (oif.is_none() || route.oif == oif)).collect())
+}
+
+/// The default routes that `ip route add default` would collide with (`File exists`).
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<SavedRoute>, KernelError> {
+    let mut saved = Vec::new();
+    for (family, metric) in [(AddressFamily::Inet, 0), (AddressFamily::Inet6, IPV6_METRIC)] {
+        for body in dump(requests, family, None)? {
+            let Some(route) = Route::read(&body) else { continue };
+            if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric == metric {
+                let text = route.text(requests);
+                saved.push(SavedRoute { text, message: saved_route::to_hex(&body) });
+            }
+        }
+    }
+    Ok(saved)
+}
+
+fn dump(
+    requests: &mut Requests,
+    family: AddressFamily,
+    oif: Option<u32>,
+) -> Result<Vec<Vec<u8>>, KernelError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.table = MAIN;
+    message.attributes = vec![RouteAttribute::Table(MAIN.into())];
+    message.attributes.extend(oif.map(RouteAttribute::Oif));
+    match requests.dump(RouteNetlinkMessage::GetRoute(message)) {
+        Ok(replies) => {
+            let is_asked = |body: &Vec<u8>| body.first() == Some(&u8::from(family));
+            Ok(replies.into_iter().map(|reply| reply.body).filter(is_asked).collect())
+        }
+        // A new namespace has no main table before its first route.
+        Err(error) if error.errno == libc::ENOENT => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Route {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let header = body.get(..BODY)?;
+        let any = match i32::from(header[0]) {
+            libc::AF_INET => IpAddr::from([0; 4]),
+            libc::AF_INET6 => IpAddr::from([0; 16]),
+            _ => return None,
+        };
+        let mut route = Self {
+            destination: IpNet::new(any, header[1]).ok()?,
+            gateway: None,
+            oif: None,
+            table: header[4].into(),
+            metric: 0,
+            source: None,
+            protocol: header[5],
+            scope: header[6],
+            kind: header[7],
+            flags: read_u32(&header[8..])?,
+        };
+        for (kind, value) in attributes(&body[BODY..]) {
+            match kind {
+                RTA_DST => route.destination = IpNet::new(read_ip(value)?, header[1]).ok()?,
+                RTA_OIF => route.oif = read_u32(value),
+                RTA_GATEWAY => route.gateway = read_ip(value),
+                // A family (two bytes), then an address of it.
+                RTA_VIA => route.gateway = read_ip(value.get(2..)?),
+                RTA_PRIORITY => route.metric = read_u32(value)?,
+                RTA_PREFSRC => route.source = read_ip(value),
+                RTA_TABLE => route.table = read_u32(value)?,
+                _ => {}
+            }
+        }
+        Some(route)
+    }
+
+    fn is_in_main(&self) -> bool {
+        self.table == u32::from(MAIN)
+    }
+
+    /// As `ip route` shows it.
+    fn text(&self, requests: &Requests) -> String {
+        let mut text = match self.kind {
+            libc::RTN_BLACKHOLE => "blackhole ",
+            libc::RTN_UNREACHABLE => "unreachable ",
+            libc::RTN_PROHIBIT => "prohibit ",
+            _ => "",
+        }
+        .to_owned();
+        match self.destination.prefix_len() {
+            0 => text.push_str("default"),
+            _ => append(&mut text, "", self.destination),
+        }
+        if let Some(gateway) = self.gateway {
+            append(&mut text, " via ", gateway);
+        }
+        if let Some(oif) = self.oif {
+            let name = rustix::net::netdevice::index_to_name(requests, oif);
+            append(&mut text, " dev ", name.unwrap_or_else(|_| format!("if{oif}")));
+        }
+        match self.protocol {
+            libc::RTPROT_BOOT => {}
+            libc::RTPROT_KERNEL => text.push_str(" proto kernel"),
+            libc::RTPROT_STATIC => text.push_str(" proto static"),
+            9 => text.push_str(" proto ra"),
+            16 => text.push_str(" proto dhcp"),
+            other => append(&mut text, " proto ", other),
+        }
+        if self.scope == libc::RT_SCOPE_LINK {
+            text.push_str(" scope link");
+        }
+        if let Some(source) = self.source {
+            append(&mut text, " src ", source);
+        }
+        if self.metric != 0 {
+            append(&mut text, " metric ", self.metric);
+        }
+        if self.flags & ONLINK != 0 {
+            text.push_str(" onlink");
+        }
+        text
+    }
+}
+
+fn append(text: &mut String, word: &str, value: impl std::fmt::Display) {
+    write!(text, "{word}{value}").expect("writing to a String does not fail");
+}

@@ -1,0 +1,112 @@
+//! The few system calls that have no safe wrapper in rustix or netlink-sys. Nothing else in the agent is unsafe.
+#![allow(unsafe_code, reason = "rustix and netlink-sys have no function for these calls")]
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `SO_NETNS_COOKIE` of asm-generic/socket.h; the libc crate does not have it.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The cookie of the network namespace that a socket belongs to. Cookies are not reused until the host reboots.
+///
+/// # Errors
+/// ENOPROTOOPT on kernels before 5.14.
+pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `cookie`; both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    checked(result).map(|_| cookie)
+}
+
+/// The kind of a namespace, as the `CLONE_NEW…` flag that makes it.
+///
+/// # Errors
+/// ENOTTY when the file is no namespace.
+pub fn namespace_kind(file: impl AsFd) -> io::Result<libc::c_int> {
+    // SAFETY: NS_GET_NSTYPE takes no argument and touches no memory of ours.
+    checked(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), libc::NS_GET_NSTYPE) })
+}
+
+/// `struct ethtool_value` of linux/ethtool.h.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// One of ethtool's requests that carry a number, on a link of the socket's network namespace.
+///
+/// # Errors
+/// ENODEV when there is no such link; EOPNOTSUPP when its driver cannot do it.
+pub fn ethtool(socket: impl AsFd, link: &str, command: u32, data: u32) -> io::Result<u32> {
+    let mut value = EthtoolValue { command, data };
+    // SAFETY: `ifreq` is plain data for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    if link.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(link.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: `request` has a name with a NUL at its end, and points to an `ethtool_value`, which is what the two commands
+    // that we send (ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM) read and write. Both outlive the call.
+    checked(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) })?;
+    Ok(value.data)
+}
+
+/// Sends the payload of one frame out of a link through a packet socket of type `SOCK_DGRAM`: the kernel writes the
+/// Ethernet header, with the link's own address as source.
+///
+/// # Errors
+/// What sendto(2) says, such as ENETDOWN.
+pub fn send_frame(
+    socket: impl AsFd,
+    index: u32,
+    ethertype: u16,
+    to: [u8; 6],
+    payload: &[u8],
+) -> io::Result<()> {
+    let [a, b, c, d, e, g] = to;
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: index.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [a, b, c, d, e, g, 0, 0],
+    };
+    // SAFETY: payload and address are valid for the lengths that are given with them, for the whole call.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_fd().as_raw_fd(),
+            payload.as_ptr().cast(),
+            payload.len(),
+            libc::MSG_DONTWAIT,
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    match sent {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    }
+}

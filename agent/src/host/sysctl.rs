@@ -1,0 +1,63 @@
+//! Settings below /proc/sys/net, which shows those of the calling thread's network namespace.
+//!
+//! Opened one name at a time from a directory: a link's name may contain dots and never becomes part of a path.
+
+use std::io::{Read, Write};
+
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::host::netlink::KernelError;
+
+/// Of every link's own settings.
+const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
+/// `PROC_SUPER_MAGIC` of linux/magic.h.
+const PROC: u64 = 0x9fa0;
+
+/// `sysctl -w net/ipv6/conf/LINK/disable_ipv6=0`, in the calling thread's network namespace.
+///
+/// # Errors
+/// ENOENT when the kernel runs without IPv6 or there is no such link; EROFS when /proc/sys is read-only for the agent.
+pub(super) fn enable_ipv6(link: &str) -> Result<(), KernelError> {
+    Ok(open_ipv6(link, OFlags::WRONLY)?.write_all(b"0")?)
+}
+
+/// Whether a link has no IPv6; `default` stands for links to come. A kernel without IPv6 has none for all.
+///
+/// # Errors
+/// What open(2) and read(2) say.
+pub(super) fn is_ipv6_disabled(link: &str) -> Result<bool, KernelError> {
+    let mut text = String::new();
+    match open_ipv6(link, OFlags::RDONLY) {
+        Ok(mut file) => file.read_to_string(&mut text)?,
+        Err(error) if error.errno == libc::ENOENT => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    Ok(text.trim_ascii_end() != "0")
+}
+
+/// Whether the calling thread is in the machine's first network namespace, the only one with the settings of the machine's
+/// queues. Pid 1 would tell as well, but it cannot be looked at from everywhere.
+///
+/// # Errors
+/// ENOENT when /proc/sys is not there: then it is not known.
+pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let core = openat(CWD, "/proc/sys/net/core", folder, Mode::empty())?;
+    match rustix::fs::accessat(&core, "netdev_max_backlog", Access::EXISTS, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn open_ipv6(link: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let conf = openat(CWD, IPV6_CONF, folder, Mode::empty())?;
+    if rustix::fs::fstatfs(&conf)?.f_type.cast_unsigned() != PROC {
+        return Err(KernelError::new(libc::EINVAL, format!("{IPV6_CONF} is not the kernel's")));
+    }
+    let link = openat(&conf, link, folder, Mode::empty())?;
+    let file = openat(&link, "disable_ipv6", mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(file.into())
+}

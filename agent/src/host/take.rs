@@ -1,0 +1,312 @@
+//! Taking steps: one thread for a list of them, which enters the guest if one of them lies there, and then ends.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use pipewright_api::net::LinkName;
+use uuid::Uuid;
+
+use crate::host::kernel::Inner;
+use crate::host::link::{LinkFacts, Operstate};
+use crate::host::netlink::{KernelError, Request, Requests};
+use crate::host::netns::Netns;
+use crate::host::verify::{self, Difference};
+use crate::host::watch::{Seen, Which};
+use crate::host::{Refused, address, announce, bridge, link, mark, offload, route, saved_route, sys, sysctl};
+use crate::step::{Expected, Place, Step, StepError, Veth};
+
+/// How long a link may take to pass frames.
+const FORWARDING: Duration = Duration::from_secs(10);
+/// How long the kernel may take to delete a link; others that change links hold it up.
+const DELETION: Duration = Duration::from_secs(60);
+
+/// One list of steps on its way.
+pub(super) struct Run<'a> {
+    kernel: &'a Inner,
+    host: Requests,
+    guest: Option<Guest>,
+    /// What takes long to close.
+    close_later: Vec<OwnedFd>,
+}
+
+/// The guest as seen from the thread that entered it.
+struct Guest {
+    netns: Netns,
+    requests: Requests,
+}
+
+impl<'a> Run<'a> {
+    /// Takes all steps, on a thread that ends afterwards. What is given back is to be dropped after the answer.
+    pub(super) fn take(
+        kernel: &'a Inner,
+        guest: Option<Netns>,
+        steps: &[Step],
+    ) -> (Result<(), Refused>, Option<Self>) {
+        let refused =
+            |index: usize, error: KernelError| Refused { index, error: refusal(&steps[index], error) };
+        if steps.is_empty() {
+            return (Ok(()), None);
+        }
+        // Before entering the guest: a socket belongs to where it was opened.
+        let host = match kernel.sockets.take() {
+            Ok(host) => host,
+            Err(error) => return (Err(refused(0, error.into())), None),
+        };
+        let mut run = Self { kernel, host, guest: None, close_later: Vec::new() };
+        if let (Some(netns), Some(first)) = (guest, steps.iter().position(needs_guest)) {
+            match enter(kernel, netns) {
+                Ok(guest) => run.guest = Some(guest),
+                Err(error) => return (Err(refused(first, error)), Some(run)),
+            }
+        }
+        let result = run.take_all(steps);
+        (result, Some(run))
+    }
+
+    /// Gives the host's socket back, and closes what is left.
+    pub(super) fn finish(self) {
+        self.kernel.sockets.put_back(self.host);
+        drop(self.guest);
+        drop(self.close_later);
+    }
+
+    fn take_all(&mut self, steps: &[Step]) -> Result<(), Refused> {
+        let mut index = 0;
+        while let Some(rest) = steps.get(index..).filter(|rest| !rest.is_empty()) {
+            let together = rest.iter().take_while(|step| is_guest_request(step)).count();
+            if together > 0 {
+                let (place, result) = self.take_in_guest(&rest[..together]);
+                result.map_err(|error| Refused { index: index + place, error })?;
+            } else {
+                self.take_one(&rest[0]).map_err(|error| Refused { index, error })?;
+            }
+            index += together.max(1);
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, step: &Step) -> Result<(), StepError> {
+        let result = match step {
+            Step::EnsureBridge { bridge, mac, .. } => bridge::ensure(&mut self.host, bridge, *mac),
+            Step::ReleaseBridge { bridge, .. } => self.release_bridge(bridge),
+            Step::CreateVeth(veth) => match &self.guest {
+                Some(guest) => create_veth(&mut self.host, guest, veth),
+                None => return Err(StepError::GuestGone),
+            },
+            Step::DeleteLink { id, link } => self.delete_link(*id, link),
+            Step::AwaitForwarding { host_end } => return self.await_forwarding(step, host_end),
+            Step::EnslaveLink { link, bridge } => bridge::enslave(&mut self.host, link, bridge),
+            Step::FreeLink { link, bridge } => bridge::free(&mut self.host, link, bridge),
+            Step::SetHostLinkUp { link } => self.host.request(&link::set_up(link)).map(drop),
+            Step::SetHostLinkDown { link } => {
+                unless(libc::ENODEV, self.host.request(&link::set_down(link)).map(drop))
+            }
+            Step::Verify(expected) => return self.verify(step, expected),
+            Step::EnableIpv6 { ifname } => match self.guest {
+                Some(_) => sysctl::enable_ipv6(ifname.as_str()),
+                None => Ok(()),
+            },
+            Step::DisableTxChecksum { ifname } => match &self.guest {
+                Some(guest) => offload::disable_tx_checksum(&guest.requests, ifname.as_str()),
+                None => Ok(()),
+            },
+            Step::Announce { ifname, mac, addresses } => match &self.guest {
+                Some(guest) => link::index(&guest.requests, ifname)
+                    .and_then(|index| Ok(announce::announce(index, *mac, addresses)?))
+                    .map(|socket| self.close_later.push(socket)),
+                None => Ok(()),
+            },
+            Step::SetUp { .. }
+            | Step::AddAddress { .. }
+            | Step::AddRoute(_)
+            | Step::RemoveRoute(_)
+            | Step::SetAsideRoute(_)
+            | Step::RestoreRoute(_) => return self.take_in_guest(std::slice::from_ref(step)).1,
+            Step::PlugPort(_) | Step::UnplugPort { .. } | Step::SetPortVlan { .. } | Step::AwaitPort(_) => {
+                Err(KernelError::new(libc::EINVAL, "this step is taken by Open vSwitch"))
+            }
+        };
+        result.map_err(|error| refusal(step, error))
+    }
+
+    /// Takes steps that are one request each in one send. The number is the place of the one that was refused.
+    fn take_in_guest(&mut self, steps: &[Step]) -> (usize, Result<(), StepError>) {
+        let Some(guest) = &mut self.guest else { return (0, Ok(())) };
+        let mut requests = Vec::with_capacity(steps.len());
+        let mut places = VecDeque::with_capacity(steps.len());
+        for (place, step) in steps.iter().enumerate() {
+            match request(&guest.requests, step) {
+                Ok(None) => {}
+                Ok(Some(request)) => {
+                    requests.push(request);
+                    places.push_back(place);
+                }
+                Err(error) => return (place, Err(refusal(step, error))),
+            }
+        }
+        let answers = match guest.requests.batch(&requests) {
+            Ok(answers) => answers,
+            Err(error) => return (0, Err(refusal(&steps[0], error))),
+        };
+        for (place, answer) in places.into_iter().zip(answers) {
+            let step = &steps[place];
+            if let Err(error) = answer.map(drop).or_else(|error| pardon(&guest.requests, step, error)) {
+                return (place, Err(refusal(step, error)));
+            }
+        }
+        (0, Ok(()))
+    }
+
+    fn delete_link(&mut self, id: Uuid, name: &LinkName) -> Result<(), KernelError> {
+        match link::find(&mut self.host, name.as_str())? {
+            Some(link) if link.group == mark::group(id) => self.delete(&link),
+            // Somebody else's link of that name stays.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn release_bridge(&mut self, name: &LinkName) -> Result<(), KernelError> {
+        match bridge::to_release(&mut self.host, name)? {
+            Some(bridge) => self.delete(&bridge),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes a link that was just seen to be ours, and waits for the kernel's notice.
+    fn delete(&self, link: &LinkFacts) -> Result<(), KernelError> {
+        let until = Instant::now() + DELETION;
+        let waiter = self.kernel.watch.follow(Which::Numbered(link.index));
+        self.kernel.deleter.delete(link, waiter.teller());
+        loop {
+            match waiter.next(until) {
+                Some(Seen::Gone) => return Ok(()),
+                Some(Seen::State(_)) => {}
+                Some(Seen::Refused(error)) => return Err(error),
+                None => {
+                    let text = format!("link {} is still there after {} s", link.name, DELETION.as_secs());
+                    return Err(KernelError::new(libc::ETIMEDOUT, text));
+                }
+            }
+        }
+    }
+
+    fn await_forwarding(&mut self, step: &Step, host_end: &LinkName) -> Result<(), StepError> {
+        let until = Instant::now() + FORWARDING;
+        let not_forwarding = |operstate: String| StepError::NotForwarding {
+            object: host_end.to_string(),
+            seconds: FORWARDING.as_secs(),
+            operstate,
+        };
+        let waiter = self.kernel.watch.follow(Which::Named(host_end.to_string()));
+        let found = link::find(&mut self.host, host_end.as_str()).map_err(|error| refusal(step, error))?;
+        let mut operstate = found.ok_or_else(|| not_forwarding("absent".to_owned()))?.operstate;
+        while operstate != Operstate::Up {
+            match waiter.next(until) {
+                Some(Seen::State(state)) => operstate = state,
+                Some(Seen::Gone) => return Err(not_forwarding("absent".to_owned())),
+                Some(Seen::Refused(error)) => return Err(refusal(step, error)),
+                None => return Err(not_forwarding(operstate.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, step: &Step, expected: &Expected) -> Result<(), StepError> {
+        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
+        verify::verify(&mut self.host, &mut guest.requests, expected).map_err(|difference| match difference {
+            Difference::NotAsAsked(error) => error,
+            Difference::Unread(error) => refusal(step, error),
+        })
+    }
+}
+
+/// Steps that need the guest's namespace; two of them cannot do without.
+fn needs_guest(step: &Step) -> bool {
+    step.is_in_guest() || matches!(step, Step::CreateVeth(_) | Step::Verify(_))
+}
+
+/// Steps that are one netlink request in the guest.
+fn is_guest_request(step: &Step) -> bool {
+    debug_assert_eq!(step.place(), Place::Kernel);
+    matches!(
+        step,
+        Step::SetUp { .. }
+            | Step::AddAddress { .. }
+            | Step::AddRoute(_)
+            | Step::RemoveRoute(_)
+            | Step::SetAsideRoute(_)
+            | Step::RestoreRoute(_)
+    )
+}
+
+fn enter(kernel: &Inner, netns: Netns) -> Result<Guest, KernelError> {
+    netns.enter()?;
+    let requests = Requests::open()?;
+    // Whoever opened the namespace has looked already; but nothing that follows may ever happen in the host.
+    match kernel.is_host_here(sys::netns_cookie(&requests)?)? {
+        true => Err(KernelError::new(libc::EPERM, "the guest's network namespace is the host's own")),
+        false => Ok(Guest { netns, requests }),
+    }
+}
+
+/// One RTM_NEWLINK, then one that keeps the host's end without a link-local address.
+fn create_veth(host: &mut Requests, guest: &Guest, veth: &Veth) -> Result<(), KernelError> {
+    let bridge = veth.bridge.as_ref().map(|bridge| link::index(host, bridge)).transpose()?;
+    match host.request(&link::create_veth(veth, &guest.netns, bridge)) {
+        Ok(replies) => {
+            let index = link::created_index(host, &veth.host_end, &replies)?;
+            // A kernel without IPv6 does not know the attribute, and needs it not.
+            unless(libc::EAFNOSUPPORT, host.request(&link::without_link_local(index)).map(drop))
+        }
+        Err(error) if error.errno == libc::EEXIST => {
+            let text = match link::find(host, veth.host_end.as_str())? {
+                Some(_) => format!("link {} exists in the host", veth.host_end),
+                None => format!("link {} exists in the guest", veth.guest_end),
+            };
+            Err(KernelError::new(libc::EEXIST, text))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The request of a step in the guest; `None` when there is nothing to do.
+fn request(requests: &Requests, step: &Step) -> Result<Option<Request>, KernelError> {
+    Ok(match step {
+        Step::SetUp { ifname } => Some(link::set_up(ifname)),
+        Step::AddAddress { ifname, address } => Some(address::add(link::index(requests, ifname)?, *address)),
+        Step::AddRoute(route) => Some(route::add(route, link::index(requests, &route.ifname)?)),
+        Step::RemoveRoute(route) => match link::index(requests, &route.ifname) {
+            Ok(index) => Some(route::remove(route, index)),
+            Err(error) if error.errno == libc::ENODEV => None,
+            Err(error) => return Err(error),
+        },
+        Step::SetAsideRoute(saved) => Some(saved_route::set_aside(saved)?),
+        Step::RestoreRoute(saved) => Some(saved_route::restore(saved)?),
+        _ => None,
+    })
+}
+
+/// What a refused undo may be refused for.
+fn pardon(requests: &Requests, step: &Step, error: KernelError) -> Result<(), KernelError> {
+    let is_pardoned = match step {
+        Step::RemoveRoute(_) | Step::SetAsideRoute(_) => matches!(error.errno, libc::ESRCH | libc::ENODEV),
+        Step::RestoreRoute(_) if error.errno == libc::EEXIST => true,
+        // Over a link that is gone or down there are no routes: the kernel itself would have removed it.
+        Step::RestoreRoute(_) if error.errno == libc::ENETDOWN => true,
+        Step::RestoreRoute(saved) => match saved_route::oif(saved)? {
+            Some(oif) => rustix::net::netdevice::index_to_name(requests, oif).is_err(),
+            None => false,
+        },
+        _ => false,
+    };
+    if is_pardoned { Ok(()) } else { Err(error) }
+}
+
+fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {
+    result.or_else(|error| if error.errno == errno { Ok(()) } else { Err(error) })
+}
+
+fn refusal(step: &Step, error: KernelError) -> StepError {
+    StepError::Kernel { step: step.to_string(), errno: error.errno, text: error.text }
+}

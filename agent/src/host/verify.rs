@@ -1,0 +1,153 @@
+//! Reading back what was made. The kernel acknowledges some things that it then leaves out, and others change links, too.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
+
+use crate::host::link::LinkFacts;
+use crate::host::mark;
+use crate::host::netlink::{KernelError, Requests};
+use crate::host::{address, link, route};
+use crate::step::{Expected, StepError};
+
+/// Why something is not as it was asked for, or could not be read.
+#[derive(Debug)]
+pub(super) enum Difference {
+    NotAsAsked(StepError),
+    Unread(KernelError),
+}
+
+impl From<KernelError> for Difference {
+    fn from(error: KernelError) -> Self {
+        Self::Unread(error)
+    }
+}
+
+/// Compares both ends of a pair, its addresses and its routes.
+///
+/// # Errors
+/// The first difference.
+pub(super) fn verify(
+    host: &mut Requests,
+    guest: &mut Requests,
+    expected: &Expected,
+) -> Result<(), Difference> {
+    let veth = &expected.veth;
+    let name = veth.host_end.as_str();
+    let host_end = found(link::find(host, name)?, name)?;
+    same(name, "link group", &host_end.group, &mark::group(veth.id))?;
+    same(name, "MAC address", &Shown(host_end.mac), &Shown(Some(veth.host_mac)))?;
+    same(name, "MTU", &host_end.mtu, &veth.mtu.get())?;
+    same(name, "state", &up(&host_end), &"up")?;
+    if let Some(bridge) = &veth.bridge {
+        let index = link::index(host, bridge)?;
+        same(name, "bridge", &host_end.master.unwrap_or(0), &index)?;
+    }
+
+    let name = veth.guest_end.as_str();
+    let guest_end = found(link::find(guest, name)?, name)?;
+    same(name, "MAC address", &Shown(guest_end.mac), &Shown(Some(veth.guest_mac)))?;
+    same(name, "MTU", &guest_end.mtu, &veth.mtu.get())?;
+    same(name, "state", &up(&guest_end), &"up")?;
+
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        verify_addresses(guest, &guest_end, expected, family)?;
+        verify_routes(guest, &guest_end, expected, family)?;
+    }
+    Ok(())
+}
+
+fn verify_addresses(
+    guest: &mut Requests,
+    end: &LinkFacts,
+    expected: &Expected,
+    family: AddressFamily,
+) -> Result<(), Difference> {
+    let asked: Vec<IpNet> =
+        expected.addresses.iter().map(|a| a.net()).filter(|&a| is_of(family, a)).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let there = address::list(guest, family, end.index)?;
+    for asked in asked {
+        match there.iter().find(|address| address.net == asked) {
+            None => same(&end.name, "address", &"nothing", &asked.to_string().as_str())?,
+            Some(address) if address.duplicate => same(&end.name, "address", &"a duplicate of", &"")?,
+            Some(address) => same(&end.name, "tentative address", &address.tentative, &false)?,
+        }
+    }
+    Ok(())
+}
+
+fn verify_routes(
+    guest: &mut Requests,
+    end: &LinkFacts,
+    expected: &Expected,
+    family: AddressFamily,
+) -> Result<(), Difference> {
+    let asked: Vec<_> = expected.routes.iter().filter(|route| is_of(family, route.destination)).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let there = route::list(guest, family, Some(end.index))?;
+    for asked in asked {
+        let is_asked =
+            |route: &route::Route| route.destination == asked.destination && route.gateway == asked.via;
+        if !there.iter().any(is_asked) {
+            same(&end.name, "route", &"nothing", &asked.to_string().as_str())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_of(family: AddressFamily, net: IpNet) -> bool {
+    address::family(net.addr()) == family
+}
+
+fn up(link: &LinkFacts) -> &'static str {
+    if link.up { "up" } else { "down" }
+}
+
+fn found(link: Option<LinkFacts>, name: &str) -> Result<LinkFacts, Difference> {
+    match link {
+        Some(link) => Ok(link),
+        None => Err(difference(name, "state", &"gone", &"up")),
+    }
+}
+
+fn same<T: PartialEq + fmt::Display>(
+    object: &str,
+    what: &'static str,
+    found: &T,
+    expected: &T,
+) -> Result<(), Difference> {
+    if found == expected { Ok(()) } else { Err(difference(object, what, found, expected)) }
+}
+
+fn difference(
+    object: &str,
+    what: &'static str,
+    found: &impl fmt::Display,
+    expected: &impl fmt::Display,
+) -> Difference {
+    Difference::NotAsAsked(StepError::NotAsAsked {
+        object: object.to_owned(),
+        what,
+        found: found.to_string(),
+        expected: expected.to_string(),
+    })
+}
+
+/// `none` for what is not there.
+#[derive(PartialEq)]
+struct Shown<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
