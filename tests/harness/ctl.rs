@@ -1,6 +1,9 @@
 //! `pwctl`, as an operator types it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use pipewright_api::client::{Client, Endpoint};
 use serde_json::Value;
 
 use crate::agent::{Agent, program};
@@ -64,6 +67,15 @@ impl Agent {
     /// As [`pwctl`].
     pub fn ctl(&self, words: &str) -> Result<Answer> {
         pwctl(&format!("--endpoint {} {words}", self.endpoint()))
+    }
+
+    /// A gRPC client of it, whose calls may take 30 s each. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The endpoint is no authority of HTTP.
+    pub fn client(&self) -> Result<Client> {
+        let endpoint: Endpoint = self.endpoint().parse()?;
+        Ok(Client::connect(&endpoint, Duration::from_secs(30))?)
     }
 
     /// The attachments that `pwctl list` shows.

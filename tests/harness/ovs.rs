@@ -159,12 +159,16 @@ impl Ovs {
         self.slot(daemon).as_ref().map(Process::pid)
     }
 
-    /// What both daemons logged.
+    /// The last 30 lines that each daemon logged.
     pub fn log(&self) -> String {
-        let read = |name: &str| {
-            std::fs::read_to_string(self.dir.join(name)).unwrap_or_else(|error| format!("{name}: {error}\n"))
+        let tail = |name: &str| match std::fs::read_to_string(self.dir.join(name)) {
+            Ok(text) => {
+                let lines: Vec<&str> = text.lines().collect();
+                lines[lines.len().saturating_sub(30)..].join("\n")
+            }
+            Err(error) => format!("{name}: {error}"),
         };
-        read("ovsdb-server.log") + &read("ovs-vswitchd.log")
+        format!("{}\n{}", tail("ovsdb-server.log"), tail("ovs-vswitchd.log"))
     }
 
     /// Its folder.

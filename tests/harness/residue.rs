@@ -9,8 +9,8 @@ use crate::agent::Agent;
 use crate::host::Host;
 use crate::netns::Inside;
 
-/// Upper half of the link group that an agent gives to its links: "pw".
-const GROUP: u32 = 0x7077;
+/// Upper halves of the link groups that an agent gives to its links and bridges: "pw" and "px".
+const GROUPS: [u32; 2] = [0x7077, 0x7078];
 
 /// # Errors
 /// What is left, each thing a line.
@@ -49,7 +49,7 @@ fn links(whose: &str, inside: &Inside) -> Result<Vec<String>> {
     let ours = |link: &Value| {
         let name = link["ifname"].as_str().unwrap_or_default();
         let group = link["group"].as_str().and_then(|group| group.parse::<u32>().ok());
-        let is_ours = name.starts_with("pw") || group.is_some_and(|group| group >> 16 == GROUP);
+        let is_ours = name.starts_with("pw") || group.is_some_and(|group| GROUPS.contains(&(group >> 16)));
         is_ours.then(|| format!("{whose}: link {name} of group {}", link["group"]))
     };
     Ok(inside.ip_json("-d link show")?.iter().filter_map(ours).collect())

@@ -1,0 +1,58 @@
+//! Who reaches whom, as a table.
+
+use anyhow::{Result, anyhow};
+use comfy_table::{Cell, Table};
+use pipewright_tests::{Reach, reach};
+
+use crate::scene::{PARTS, Part, Scene};
+
+/// Tries every pair in both directions, prints the table, and gives what is not as the VLANs say.
+pub(crate) fn table(scene: &Scene) -> Result<Vec<String>> {
+    let mut table = Table::new();
+    table.set_header(std::iter::once(Cell::new("from \\ to")).chain(PARTS.iter().map(title)));
+    let mut wrong = Vec::new();
+    for from in &PARTS {
+        let mut row = vec![title(from)];
+        // A row at a time: what does not get through takes its full deadline.
+        let reached: Result<Vec<Option<Reach>>> = std::thread::scope(|scope| {
+            let tries: Vec<_> =
+                PARTS.iter().map(|to| scope.spawn(move || try_pair(scene, from, to))).collect();
+            tries.into_iter().map(|tried| tried.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
+        });
+        for (to, reached) in PARTS.iter().zip(reached?) {
+            let Some(reached) = reached else {
+                row.push(Cell::new(""));
+                continue;
+            };
+            let wanted = if from.vlan == to.vlan { Reach::BOTH } else { Reach::NEITHER };
+            if reached != wanted {
+                wrong.push(format!("{} to {}: {}, not {}", from.name, to.name, say(reached), say(wanted)));
+            }
+            row.push(Cell::new(say(reached)));
+        }
+        table.add_row(row);
+    }
+    println!("{table}");
+    Ok(wrong)
+}
+
+fn try_pair(scene: &Scene, from: &Part, to: &Part) -> Result<Option<Reach>> {
+    if from.name == to.name {
+        return Ok(None);
+    }
+    let inside = |part: &Part| scene.guest(part.name)?.inside();
+    reach(&inside(from)?, &inside(to)?, to.address.parse()?).map(Some)
+}
+
+fn title(part: &Part) -> Cell {
+    Cell::new(format!("{} on {}\nVLAN {}", part.name, part.host, part.vlan))
+}
+
+fn say(reached: Reach) -> &'static str {
+    match (reached.ping, reached.tcp) {
+        (true, true) => "ping, TCP",
+        (true, false) => "only ping",
+        (false, true) => "only TCP",
+        (false, false) => "-",
+    }
+}
