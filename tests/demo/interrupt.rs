@@ -4,13 +4,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 /// How often Ctrl-C was pressed.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     count: Arc<AtomicU8>,
 }
+
+/// Ctrl-C was pressed.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 impl Interrupts {
     /// From now on.
@@ -39,11 +51,14 @@ impl Interrupts {
     /// # Errors
     /// It was.
     pub(crate) fn heading(&self, text: &str) -> Result<()> {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            bail!("interrupted");
-        }
+        ensure!(!self.any(), Interrupted);
         println!("\n== {text}");
         Ok(())
+    }
+
+    /// Whether it was pressed.
+    pub(crate) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
     }
 
     /// For a shell, in which Ctrl-C is the shell's.

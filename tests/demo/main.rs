@@ -14,7 +14,7 @@ use clap::Parser;
 use pipewright_tests::Snapshot;
 use pipewright_tests::undertaker::Run;
 
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupted, Interrupts};
 use crate::scene::Scene;
 
 /// Two hosts, four containers, two VLANs: who reaches whom. Leaves nothing behind.
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
         Err(error) => {
             eprintln!("\n{error:#}");
             ExitCode::FAILURE
@@ -46,6 +47,24 @@ fn main() -> ExitCode {
 
 fn tell(interrupts: &Interrupts) -> Result<()> {
     let scene = Scene::set(interrupts)?;
+    match story(&scene, interrupts) {
+        // Whatever it was that failed, Ctrl-C is why, and nobody wants the logs.
+        _ if interrupts.any() => {
+            scene.leave();
+            Err(Interrupted.into())
+        }
+        Ok(()) => {
+            scene.strike()?;
+            println!(
+                "\nas promised: 100 reaches 100 and 200 reaches 200, also across hosts; 100 never reaches 200; nothing is left"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn story(scene: &Scene, interrupts: &Interrupts) -> Result<()> {
     let before = scene.snapshots()?;
 
     interrupts.heading("the fleet file")?;
@@ -55,7 +74,7 @@ fn tell(interrupts: &Interrupts) -> Result<()> {
     scene.pwctl("fleet apply -f FILE --yes")?;
 
     interrupts.heading("who reaches whom, by ping and by TCP")?;
-    let wrong = talk::table(&scene)?;
+    let wrong = talk::table(scene)?;
     ensure!(wrong.is_empty(), "not as it should be:\n{}", wrong.join("\n"));
 
     interrupts.heading("applied again, nothing changes")?;
@@ -66,12 +85,7 @@ fn tell(interrupts: &Interrupts) -> Result<()> {
 
     interrupts.heading("destroyed, nothing remains")?;
     scene.pwctl("fleet destroy -f FILE --yes")?;
-    same(&before, &scene.snapshots()?).context("a host is not as it was before")?;
-    scene.strike()?;
-    println!(
-        "\nas promised: 100 reaches 100 and 200 reaches 200 across hosts, 100 never reaches 200, nothing is left"
-    );
-    Ok(())
+    same(&before, &scene.snapshots()?).context("a host is not as it was before")
 }
 
 fn same(before: &[Snapshot], now: &[Snapshot]) -> Result<()> {
