@@ -172,6 +172,29 @@ async fn plugs_at_the_same_time_share_transactions_and_only_the_guilty_one_fails
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_want_one_port_at_the_same_time_one_gets_it_and_the_other_is_told() {
+    let server = server_with_bridge();
+    let (one, other) = (connect(&server), connect(&server));
+    one.synced().await.unwrap();
+    other.synced().await.unwrap();
+
+    for round in 0..30 {
+        let port = format!("pw{round}");
+        let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+        let outcomes =
+            tokio::join!(one.plug(plug("br0", &port, first)), other.plug(plug("br0", &port, second)),);
+
+        let (winner, error) = match outcomes {
+            (Ok(()), Err(error)) => (first, error),
+            (Err(error), Ok(())) => (second, error),
+            both => panic!("{both:?}"),
+        };
+        let taken = format!("port {port} exists in bridge br0 and belongs to attachment {winner}");
+        assert_eq!(error.to_string(), taken);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_does_not_exist_is_reported_in_the_words_of_open_vswitch() {
     let server = OvsServer::start_with_switch();
     let (ovs, id) = (connect(&server), Uuid::new_v4());

@@ -182,6 +182,26 @@ async fn a_frozen_server_leaves_the_outcome_unknown_and_repeating_makes_no_secon
 }
 
 #[tokio::test]
+async fn what_a_lost_connection_carried_is_done_before_the_next_one_is_answered() {
+    let server = OvsServer::start();
+    let client = connect(&server.endpoint());
+    client.echo(LIMIT).await.unwrap();
+    server.freeze_database();
+    client.transact(DB, &guarded_bridge("br0"), SHORT).await.unwrap_err();
+    drop(client);
+
+    let mut proxy = Proxy::start(server.path("proxy.sock"), &server.socket(), Replies::Split(100));
+    let next = connect(&proxy.endpoint());
+    let question = [select("Bridge", vec![], ["name"])];
+    let read = tokio::spawn(async move { next.transact(DB, &question, LIMIT).await });
+    proxy.asked("select").await;
+    server.thaw_database();
+
+    // Were it the other way round, a reading could not tell what became of a call that had no answer.
+    assert_eq!(read.await.unwrap().unwrap()[0].rows, [row([("name", "br0".into())])]);
+}
+
+#[tokio::test]
 async fn a_server_killed_in_mid_transaction_leaves_the_outcome_unknown() {
     let mut server = OvsServer::start();
     let mut proxy = Proxy::start(server.path("proxy.sock"), &server.socket(), Replies::LostAfter("transact"));

@@ -250,9 +250,10 @@ from_atom!(i64 => Integer, f64 => Real, bool => Boolean, String => String, Uuid 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{from_value, json, to_value};
 
-    use super::*;
+    use super::{Value, *};
 
     #[test]
     fn every_form_of_the_rfc_reads_as_it_is_written() {
@@ -272,6 +273,33 @@ mod tests {
         for (value, form) in forms {
             assert_eq!(to_value(&value).unwrap(), form);
             assert_eq!(from_value::<Value>(form).unwrap(), value);
+        }
+    }
+
+    fn any_atom() -> impl Strategy<Value = Atom> {
+        prop_oneof![
+            any::<i64>().prop_map(Atom::from),
+            any::<bool>().prop_map(Atom::from),
+            any::<String>().prop_map(Atom::from),
+            any::<u128>().prop_map(|id| Atom::from(Uuid::from_u128(id))),
+            (0_usize..100).prop_map(|number| Atom::from(NamedUuid::numbered("row", number))),
+        ]
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any_atom().prop_map(Value::Atom),
+            prop::collection::vec(any_atom(), 0..5).prop_map(Value::Set),
+            prop::collection::vec((any_atom(), any_atom()), 0..5).prop_map(Value::Map),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_reads_as_it_is_written(value in any_value()) {
+            let text = serde_json::to_string(&value).unwrap();
+
+            prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
     }
 

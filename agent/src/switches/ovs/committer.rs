@@ -4,7 +4,9 @@
 //! one. When a common transaction is refused, the guilty change is looked at again and the others go on.
 //!
 //! When no answer comes, the outcome is unknown. Then the task waits until the server answers again, by which time the
-//! live copy shows what is there, and decides anew from that. Preconditions make it harmless to send a change twice.
+//! live copy shows what is there, and decides anew from that. Preconditions make it harmless to send a change twice. It is
+//! enough to ask on a new connection: ovsdb-server serves connections in the order in which they came, so what the lost
+//! one carried is done before (there is a test of that; RFC 7047 does not promise it).
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;

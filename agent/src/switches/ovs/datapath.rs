@@ -21,15 +21,16 @@ pub enum Datapath {
 }
 
 impl Datapath {
-    /// Whether new bridges run in userspace. Their guests must fill in checksums themselves. May block while the kernel
-    /// loads a module.
+    /// Whether new bridges run in userspace; `built` is `datapath_types`, empty if ovs-vswitchd never ran. Their guests
+    /// must fill in checksums themselves. May block while the kernel loads a module.
     ///
     /// # Errors
     /// Those of the netlink socket.
-    pub(super) fn is_userspace(self) -> io::Result<bool> {
+    pub(super) fn is_userspace(self, built: &[String]) -> io::Result<bool> {
         match self {
             Self::System => Ok(false),
             Self::Netdev => Ok(true),
+            Self::Auto if !built.is_empty() && !built.iter().any(|kind| kind == "system") => Ok(true),
             Self::Auto => kernel_has_family("ovs_datapath").map(|has| !has),
         }
     }
@@ -87,7 +88,12 @@ mod tests {
 
     #[test]
     fn a_datapath_that_was_chosen_is_taken() {
-        assert!(Datapath::Netdev.is_userspace().unwrap());
-        assert!(!Datapath::System.is_userspace().unwrap());
+        assert!(Datapath::Netdev.is_userspace(&["system".to_owned()]).unwrap());
+        assert!(!Datapath::System.is_userspace(&["netdev".to_owned()]).unwrap());
+    }
+
+    #[test]
+    fn without_support_in_ovs_vswitchd_the_kernel_is_not_asked() {
+        assert!(Datapath::Auto.is_userspace(&["netdev".to_owned()]).unwrap());
     }
 }

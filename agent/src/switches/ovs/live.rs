@@ -225,3 +225,95 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// Rows of the server: bridge to its ports, and port to its name.
+    type Model = (BTreeMap<u8, Vec<u8>>, BTreeMap<u8, u8>);
+
+    fn row_id(kind: u128, number: u8) -> Uuid {
+        Uuid::from_u128(kind << 64 | u128::from(number))
+    }
+
+    fn bridge_row(number: u8, ports: &[u8]) -> Json {
+        let ports: Vec<Json> = ports.iter().map(|port| json!(["uuid", row_id(2, *port)])).collect();
+        json!({"name": format!("br{number}"), "ports": ["set", ports], "datapath_type": "", "external_ids": ["map", []]})
+    }
+
+    fn port_row(name: u8) -> Json {
+        let none = json!(["set", []]);
+        json!({"name": format!("p{name}"), "tag": 5, "trunks": none, "vlan_mode": none, "interfaces": none,
+            "external_ids": ["map", []]})
+    }
+
+    /// What the server would say of the way from one state to the next.
+    fn update(before: &Model, after: &Model) -> Tables {
+        fn changed<T: PartialEq>(
+            kind: u128,
+            before: &BTreeMap<u8, T>,
+            after: &BTreeMap<u8, T>,
+            row: impl Fn(u8, &T) -> Json,
+        ) -> Json {
+            let gone = before.iter().filter(|(number, _)| !after.contains_key(number));
+            let gone = gone.map(|(number, old)| (*number, json!({"old": row(*number, old)})));
+            let new = after.iter().filter(|(number, value)| before.get(number) != Some(value));
+            let new = new.map(|(number, value)| (*number, json!({"new": row(*number, value)})));
+            gone.chain(new)
+                .map(|(number, row)| (row_id(kind, number).to_string(), row))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        }
+        let bridges = changed(1, &before.0, &after.0, |number, ports| bridge_row(number, ports));
+        let ports = changed(2, &before.1, &after.1, |_, name| port_row(*name));
+        serde_json::from_value(json!({"Bridge": bridges, "Port": ports})).unwrap()
+    }
+
+    /// States in which names are unique and a port is in one bridge, as in any real database.
+    fn any_model() -> impl Strategy<Value = Model> {
+        let places = prop::collection::btree_map(0_u8..8, (0_u8..8, 0_u8..3), 0..8);
+        places.prop_map(|places| {
+            let mut model = Model::default();
+            for (port, (name, bridge)) in places {
+                if !model.1.values().any(|taken| *taken == name) {
+                    model.1.insert(port, name);
+                    model.0.entry(bridge).or_default().push(port);
+                }
+            }
+            model
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_copy_never_drifts_from_the_server(states in prop::collection::vec(any_model(), 1..8)) {
+            let (mut live, mut before) = (Live::default(), Model::default());
+            for state in states {
+                live.apply(update(&before, &state));
+
+                prop_assert_eq!(live.ports().count(), state.1.len());
+                prop_assert_eq!(live.bridges().count(), state.0.len());
+                for (bridge, ports) in &state.0 {
+                    for port in ports {
+                        let (row, found) = live.port(&format!("p{}", state.1[port])).unwrap();
+                        prop_assert_eq!(row, row_id(2, *port));
+                        prop_assert_eq!(live.show_port(row, found).bridge, Some(format!("br{bridge}")));
+                    }
+                }
+                let gone = (0..8).filter(|name| !state.1.values().any(|taken| taken == name));
+                for name in gone {
+                    let name = format!("p{name}");
+                    prop_assert!(live.port(&name).is_none());
+                }
+                before = state;
+            }
+            prop_assert_eq!(live.bridge_of.len(), before.1.len());
+        }
+    }
+}
