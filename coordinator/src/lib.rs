@@ -5,7 +5,11 @@
 
 pub mod check;
 pub mod desired;
+pub mod file;
 pub mod fleet;
 pub mod graph;
+pub mod inventory;
 pub mod name;
 pub mod place;
+pub mod rollout;
+pub mod status;

@@ -132,7 +132,7 @@ fn read_members(file: &FleetFile, notes: &mut Notes) -> Option<Members> {
 }
 
 /// Reads a `hosts:` map, also of a configuration of `pwctl`, which has the same shape.
-fn read_hosts(hosts: &BTreeMap<String, At<Host>>, notes: &mut Notes) -> BTreeMap<Name, Endpoint> {
+pub(crate) fn read_hosts(hosts: &BTreeMap<String, At<Host>>, notes: &mut Notes) -> BTreeMap<Name, Endpoint> {
     let mut read: BTreeMap<Name, Endpoint> = BTreeMap::new();
     for (key, host) in in_order(hosts) {
         let path = format!("hosts.{key}");
