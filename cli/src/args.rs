@@ -1,0 +1,103 @@
+//! The command line: commands and what all of them take.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipewright_api::client::Endpoint;
+use pipewright_coordinator::name::Name;
+
+use crate::commands::{attach, completions, detach, fleet, host, list, man, operation, wait, watch};
+use crate::values;
+
+/// Plugs network links into running containers, here or on another host, and takes them out again.
+#[derive(Debug, Parser)]
+#[command(name = "pwctl", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  pwctl attach br0 docker:web --ip 192.0.2.10/24 --gateway 192.0.2.1
+  pwctl list
+  pwctl --host a wait docker:web --for address
+  pwctl detach docker:web
+  pwctl fleet apply -f fleet.yaml
+
+Which agent is asked: --endpoint or --host, then PWCTL_ENDPOINT or PWCTL_HOST
+in the environment, then the agent of this host. --host NAME is looked up in
+$PWCTL_CONFIG, ~/.config/pipewright/pwctl.yaml or /etc/pipewright/pwctl.yaml,
+whose `hosts:` has the same shape as in a fleet file:
+
+  hosts:
+    a: { endpoint: \"http://192.0.2.1:7443\" }
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Ask the agent of this host of the configuration [env: PWCTL_HOST]
+    #[arg(long, global = true, value_name = "NAME", value_parser = values::checked::<Name>, help_heading = "Everywhere")]
+    pub(crate) host: Option<Name>,
+    /// Ask the agent that listens there: unix:PATH or http://HOST:PORT [env: PWCTL_ENDPOINT]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ENDPOINT",
+        conflicts_with = "host",
+        value_parser = values::checked::<Endpoint>,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) endpoint: Option<Endpoint>,
+    /// How to print what is found
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Everywhere"
+    )]
+    pub(crate) output: Format,
+    /// How long it may take; with `wait`, how long to wait; with `fleet`, how long each host may take
+    #[arg(
+        long,
+        global = true,
+        default_value = "30s",
+        value_name = "DURATION",
+        value_parser = values::duration,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) timeout: Duration,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// The answer as it came, for programs
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Attach(attach::Attach),
+    Detach(detach::Detach),
+    List(list::List),
+    Wait(wait::Wait),
+    Watch(watch::Watch),
+    Operation(operation::Operation),
+    #[command(subcommand)]
+    Host(host::Host),
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
+    Completions(completions::Completions),
+    Man(man::Man),
+}

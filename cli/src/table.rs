@@ -1,0 +1,155 @@
+//! Tables for people.
+
+use comfy_table::{Table, presets};
+use pipewright_api::wire;
+
+/// Columns under a header, two blanks apart.
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// Text of others, without what a terminal would obey.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// `-` for what there is none of.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// Attachments, one a line.
+pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
+    let shown = shortest(attachments);
+    let rows = attachments.iter().map(|attachment| {
+        let spec = attachment.spec.clone().unwrap_or_default();
+        [
+            attachment.id.chars().take(shown).collect(),
+            spec.guest.clone(),
+            spec.ifname.clone(),
+            or_dash(&addresses(&spec).join(" ")),
+            attachment.mac.clone(),
+            spec.uplink.clone(),
+            vlan(&spec),
+            attachment.host_ifname.clone(),
+            state(attachment),
+        ]
+    });
+    let header = ["ID", "GUEST", "IFNAME", "ADDRESS", "MAC", "UPLINK", "VLAN", "HOST END", "STATE"];
+    table(header, rows)
+}
+
+/// How many characters of the ids tell them apart, at least eight.
+fn shortest(attachments: &[wire::Attachment]) -> usize {
+    let mut ids: Vec<&str> = attachments.iter().map(|attachment| attachment.id.as_str()).collect();
+    ids.sort_unstable();
+    let common =
+        |(one, other): (&&str, &&str)| one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let shared = ids.iter().zip(ids.iter().skip(1)).map(common).max();
+    shared.map_or(8, |shared| (shared + 1).max(8))
+}
+
+/// Addresses with their prefix lengths.
+pub(crate) fn addresses(spec: &wire::AttachmentSpec) -> &[String] {
+    match &spec.addressing {
+        Some(wire::attachment_spec::Addressing::StaticAddresses(addresses)) => &addresses.cidrs,
+        Some(wire::attachment_spec::Addressing::NoAddress(_)) | None => &[],
+    }
+}
+
+fn vlan(spec: &wire::AttachmentSpec) -> String {
+    use wire::attachment_spec::Vlan;
+    match &spec.vlan {
+        None => "-".to_owned(),
+        Some(Vlan::AccessVlan(vlan)) => vlan.to_string(),
+        Some(Vlan::TrunkVlans(trunk)) => {
+            let vlans: Vec<String> = trunk.vlans.iter().map(ToString::to_string).collect();
+            format!("trunk {}", vlans.join(","))
+        }
+        Some(Vlan::EveryVlan(_)) => "trunk all".to_owned(),
+    }
+}
+
+/// The state, and what is wrong with what is there.
+pub(crate) fn state(attachment: &wire::Attachment) -> String {
+    let state = match attachment.state() {
+        wire::AttachmentState::Unspecified => "?",
+        wire::AttachmentState::Attaching => "attaching",
+        wire::AttachmentState::Attached => "attached",
+        wire::AttachmentState::Detaching => "detaching",
+        wire::AttachmentState::Detached => "detached",
+        wire::AttachmentState::Incomplete => "incomplete",
+    };
+    let is_attached = attachment.state() == wire::AttachmentState::Attached;
+    match &attachment.observed {
+        _ if !attachment.leftovers.is_empty() => {
+            format!("{state}; left over: {}", attachment.leftovers.join(", "))
+        }
+        Some(observed) if is_attached && !observed.present => format!("{state}; host end is gone"),
+        Some(observed) if !observed.ovs_error.is_empty() => format!("{state}; {}", observed.ovs_error),
+        Some(_) | None => state.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(id: &str) -> wire::Attachment {
+        wire::Attachment {
+            id: id.to_owned(),
+            spec: Some(wire::AttachmentSpec {
+                guest: "docker:web".to_owned(),
+                ifname: "eth1".to_owned(),
+                uplink: "ovs0".to_owned(),
+                vlan: Some(wire::attachment_spec::Vlan::AccessVlan(100)),
+                addressing: Some(wire::attachment_spec::Addressing::StaticAddresses(wire::StaticAddresses {
+                    cidrs: vec!["192.0.2.10/24".to_owned(), "2001:db8::10/64".to_owned()],
+                })),
+                ..wire::AttachmentSpec::default()
+            }),
+            state: wire::AttachmentState::Attached.into(),
+            host_ifname: "pwh7f3a5cdefgh".to_owned(),
+            mac: "02:00:5e:10:00:01".to_owned(),
+            ..wire::Attachment::default()
+        }
+    }
+
+    #[test]
+    fn a_list_has_one_line_an_attachment_and_ids_that_tell_them_apart() {
+        let mut broken = attachment("0198c0de-0000-7000-8000-000000000002");
+        broken.observed = Some(wire::ObservedLink::default());
+        broken.spec = broken.spec.map(|spec| wire::AttachmentSpec { vlan: None, addressing: None, ..spec });
+        let list = [attachment("0198c0de-0000-7000-8000-000000000001"), broken];
+
+        let text = attachments(&list[..1]);
+        let both = attachments(&list);
+
+        let expected = "\
+ID        GUEST       IFNAME  ADDRESS                        MAC                UPLINK  VLAN  HOST END        STATE
+0198c0de  docker:web  eth1    192.0.2.10/24 2001:db8::10/64  02:00:5e:10:00:01  ovs0    100   pwh7f3a5cdefgh  attached";
+        assert_eq!(text, expected);
+        let second = both.lines().nth(2).unwrap();
+        assert!(
+            second.starts_with("0198c0de-0000-7000-8000-000000000002  docker:web  eth1    -   "),
+            "{both}"
+        );
+        assert!(second.ends_with("-     pwh7f3a5cdefgh  attached; host end is gone"), "{both}");
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        assert_eq!(table(["A"], [["\u{1b}[2Jx".to_owned()]]), "A\n\u{fffd}[2Jx");
+    }
+}
