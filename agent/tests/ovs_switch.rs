@@ -227,6 +227,23 @@ async fn a_port_waits_for_ovs_vswitchd_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_vlan_is_not_realised_because_the_port_was() {
+    let mut server = OvsServer::start_with_switch();
+    let (ovs, id) = (connect(&server), Uuid::new_v4());
+    server.add_link("pwa");
+    ovs.ensure_bridge(&name("br0"), None).await.unwrap();
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap();
+    ovs.realised(&name("pwa"), id, soon()).await.unwrap();
+    server.kill_switch();
+
+    ovs.set_vlan(&name("pwa"), id, vlan(43)).await.unwrap();
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let error = ovs.realised(&name("pwa"), id, deadline).await.unwrap_err();
+
+    assert!(matches!(error, SwitchError::NotRealised { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_ovs_vswitchd_cannot_make_is_taken_out_again() {
     let server = OvsServer::start_with_switch();
     let ovs = Ovs::new(server.endpoint().parse().unwrap(), Datapath::System);
@@ -330,6 +347,25 @@ async fn a_plug_whose_outcome_cannot_be_found_out_is_unknown() {
     ovs.plug(plug("br0", "pwa", id)).await.unwrap();
     assert_eq!(server.find("Port", "name", "name=pwa"), ["pwa"]);
     assert_eq!(ovs.unplug(&name("pwa"), id).await.unwrap(), Unplugged::Yes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unplugging_finds_what_an_unanswered_plug_left_behind() {
+    let server = server_with_bridge();
+    let mut patience = Patience { call: Duration::from_millis(200), ..Patience::default() };
+    patience.change = Duration::from_millis(700);
+    let ovs = Ovs::with_patience(server.endpoint().parse().unwrap(), Datapath::Netdev, patience);
+    ovs.synced().await.unwrap();
+    let id = Uuid::new_v4();
+    server.freeze_database();
+    ovs.plug(plug("br0", "pwa", id)).await.unwrap_err();
+
+    // The port is not known of when this begins.
+    let port = name("pwa");
+    let (unplugged, ()) = tokio::join!(ovs.unplug(&port, id), async { server.thaw_database() });
+
+    assert_eq!(unplugged.unwrap(), Unplugged::Yes);
+    assert_eq!(server.find("Port", "name", "name=pwa"), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
