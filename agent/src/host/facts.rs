@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use pipewright_api::condition::GuestLinkState;
 use pipewright_api::net::LinkName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
@@ -31,25 +31,6 @@ pub struct GuestFacts {
     pub default_routes: Vec<SavedRoute>,
     /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`.
     pub ipv6_disabled: bool,
-}
-
-/// What a guest's link looks like from inside.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LinkState {
-    /// There is such a link.
-    pub exists: bool,
-    /// Administratively up (IFF_UP).
-    pub up: bool,
-    /// The other end is up.
-    pub carrier: bool,
-    /// Addresses in use, with prefix length, IPv6 link-local ones too.
-    pub addresses: Vec<IpNet>,
-    /// Addresses that are still being checked for duplicates, or were found to be.
-    pub tentative: Vec<IpNet>,
-    /// Gateway of a default route over the link; one that answers if there is one.
-    pub gateway: Option<IpAddr>,
-    /// Its state as a neighbour, such as `reachable`; `None` when it was not asked yet.
-    pub gateway_state: Option<String>,
 }
 
 impl Kernel {
@@ -115,7 +96,7 @@ impl Kernel {
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
-    pub async fn link_state(&self, guest: &Netns, ifname: &LinkName) -> io::Result<LinkState> {
+    pub async fn link_state(&self, guest: &Netns, ifname: &LinkName) -> io::Result<GuestLinkState> {
         self.number(guest).await?;
         let ifname = ifname.clone();
         guest.run(move || Ok(link_state(&mut Requests::open()?, &ifname)?)).await
@@ -159,8 +140,8 @@ impl Kernel {
     }
 }
 
-fn link_state(requests: &mut Requests, ifname: &LinkName) -> Result<LinkState, KernelError> {
-    let Some(link) = link::find(requests, ifname.as_str())? else { return Ok(LinkState::default()) };
+fn link_state(requests: &mut Requests, ifname: &LinkName) -> Result<GuestLinkState, KernelError> {
+    let Some(link) = link::find(requests, ifname.as_str())? else { return Ok(GuestLinkState::default()) };
     let (unsure, usable): (Vec<_>, Vec<_>) = address::list_all(requests, link.index)?
         .into_iter()
         .partition(|address| address.tentative || address.duplicate);
@@ -170,14 +151,14 @@ fn link_state(requests: &mut Requests, ifname: &LinkName) -> Result<LinkState, K
     }
     let answers = |state: &Option<&str>| matches!(state, Some("reachable" | "permanent" | "noarp"));
     let best = known.iter().find(|(_, state)| answers(state)).or(known.first());
-    Ok(LinkState {
+    Ok(GuestLinkState {
         exists: true,
         up: link.up,
         carrier: link.carrier,
         addresses: usable.iter().map(|address| address.net).collect(),
         tentative: unsure.iter().map(|address| address.net).collect(),
         gateway: best.map(|(gateway, _)| *gateway),
-        gateway_state: best.and_then(|(_, state)| state.map(str::to_owned)),
+        gateway_state: best.and_then(|(_, state)| *state).unwrap_or_default().to_owned(),
     })
 }
 

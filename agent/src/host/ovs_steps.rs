@@ -1,12 +1,65 @@
 //! Steps that Open vSwitch takes.
 
-use crate::step::{Step, StepError};
+use std::time::{Duration, Instant};
 
-/// Takes one step.
+use pipewright_api::spec::Kind;
+
+use crate::step::{Port, Step, StepError};
+use crate::switches::ovs::{Ovs, OvsPort, Plug, SwitchError};
+
+/// How long ovs-vswitchd may take to make a port. With a thousand ports on the bridge it needs a good second for fifty
+/// more.
+const REALISED: Duration = Duration::from_secs(10);
+
+/// Takes one step whose place is Open vSwitch.
 ///
 /// # Errors
-/// Always, until the switch module is wired in.
-pub(super) fn take(step: &Step) -> Result<(), StepError> {
-    let text = "this agent does not drive Open vSwitch yet".to_owned();
-    Err(StepError::Kernel { step: step.to_string(), errno: libc::EOPNOTSUPP, text })
+/// [`StepError::Switch`]; [`StepError::NotAsAsked`] when what was made is not what was asked for.
+pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
+    let refused = |source| StepError::Switch { step: step.to_string(), source };
+    match step {
+        Step::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
+            ovs.ensure_bridge(bridge, Some(*mac)).await.map(|_| ()).map_err(refused)
+        }
+        // What is not ours, or still has ports, is left; that is what releasing means.
+        Step::ReleaseBridge { bridge, kind: Kind::Ovs } => {
+            ovs.release_bridge(bridge).await.map(|_| ()).map_err(refused)
+        }
+        Step::PlugPort(Port { id, bridge, port, vlan, purpose }) => {
+            let plug = Plug {
+                bridge: bridge.clone(),
+                port: port.clone(),
+                vlan: vlan.clone(),
+                id: *id,
+                purpose: *purpose,
+            };
+            ovs.plug(plug).await.map_err(refused)
+        }
+        Step::UnplugPort { id, port } => ovs.unplug(port, *id).await.map(|_| ()).map_err(refused),
+        Step::SetPortVlan { id, port, to, .. } => match ovs.set_vlan(port, *id, to.clone()).await {
+            // Taken back after the port went.
+            Err(SwitchError::NoPort { .. }) => Ok(()),
+            result => result.map_err(refused),
+        },
+        Step::AwaitPort(wanted) => {
+            ovs.realised(&wanted.port, wanted.id, Instant::now() + REALISED).await.map_err(refused)?;
+            compare(wanted, ovs.port(&wanted.port))
+        }
+        _ => unreachable!("{step} is not a step of Open vSwitch"),
+    }
+}
+
+/// A wrong tag would put a guest into somebody else's network.
+fn compare(wanted: &Port, found: Option<OvsPort>) -> Result<(), StepError> {
+    let object = || format!("port {}", wanted.port);
+    let found = found.unwrap_or_else(|| OvsPort::absent(wanted.port.as_str()));
+    if found.bridge.as_deref() != Some(wanted.bridge.as_str()) {
+        let (found, expected) = (found.bridge.unwrap_or_default(), wanted.bridge.to_string());
+        return Err(StepError::NotAsAsked { object: object(), what: "bridge", found, expected });
+    }
+    if found.vlan.as_ref() != Some(&wanted.vlan) {
+        let (found, expected) = (format!("{:?}", found.vlan), format!("{:?}", wanted.vlan));
+        return Err(StepError::NotAsAsked { object: object(), what: "VLAN", found, expected });
+    }
+    Ok(())
 }

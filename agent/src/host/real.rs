@@ -4,12 +4,15 @@ use crate::host::kernel::Kernel;
 use crate::host::netns::Netns;
 use crate::host::{Host, Refused, ovs_steps};
 use crate::step::{Place, Step};
+use crate::switches::ovs::Ovs;
 
 /// Takes each step where it lies.
 #[derive(Debug, Clone)]
 pub struct RealHost {
     /// Takes steps by netlink and sysctl.
     pub kernel: Kernel,
+    /// Takes steps by OVSDB.
+    pub ovs: Ovs,
 }
 
 impl Host for RealHost {
@@ -19,7 +22,9 @@ impl Host for RealHost {
         for run in steps.chunk_by(|a, b| a.place() == Place::Kernel && b.place() == Place::Kernel) {
             let result = match run[0].place() {
                 Place::Kernel => self.kernel.take(guest, run.to_vec()).await,
-                Place::Ovs => ovs_steps::take(&run[0]).map_err(|error| Refused { index: 0, error }),
+                Place::Ovs => {
+                    ovs_steps::take(&self.ovs, &run[0]).await.map_err(|error| Refused { index: 0, error })
+                }
             };
             result.map_err(|refused| Refused { index: index + refused.index, ..refused })?;
             index += run.len();

@@ -2,6 +2,7 @@
 
 use pipewright_api::net::LinkName;
 use pipewright_api::spec::Vlan;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What is known of the switch.
@@ -58,8 +59,26 @@ pub struct OvsPort {
     pub is_up: bool,
 }
 
+impl OvsPort {
+    /// What is known of a port that is not there.
+    pub fn absent(name: &str) -> Self {
+        let name = name.to_owned();
+        Self {
+            name,
+            bridge: None,
+            vlan: None,
+            id: None,
+            purpose: None,
+            ofport: None,
+            error: None,
+            is_up: false,
+        }
+    }
+}
+
 /// What a port is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// A guest's link.
     Guest,

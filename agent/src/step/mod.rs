@@ -3,7 +3,6 @@
 //! A step is one kernel request or one OVSDB transaction: it happened or it did not. Objects are addressed by name, so
 //! no step needs what another one returned. Undo is idempotent: what is already gone is success.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,6 +10,13 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
 use pipewright_api::spec::{Kind, Vlan};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::switches::ovs::Purpose;
+
+mod error;
+mod line;
+
+pub use error::StepError;
 
 /// One change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +171,8 @@ pub struct Port {
     pub port: LinkName,
     /// What it carries.
     pub vlan: Vlan,
+    /// Who is behind it.
+    pub purpose: Purpose,
 }
 
 /// A route over the guest's end.
@@ -185,6 +193,13 @@ pub struct SavedRoute {
     pub text: String,
     /// The body of the kernel's RTM_NEWROUTE message, in hex.
     pub message: String,
+}
+
+impl SavedRoute {
+    /// Whether it is a route of IPv6: `rtm_family`, the first byte of the message, is AF_INET6.
+    pub fn is_ipv6(&self) -> bool {
+        self.message.starts_with("0a")
+    }
 }
 
 /// What must be read back.
@@ -300,153 +315,4 @@ pub fn undo(plan: &[Step]) -> Vec<Step> {
     let replaces_a_route = plan.iter().any(|step| matches!(step, Step::SetAsideRoute(_)));
     let is_needed = |step: &Step| replaces_a_route || !matches!(step, Step::RemoveRoute(_));
     plan.iter().rev().filter_map(Step::undo).filter(is_needed).collect()
-}
-
-/// The line of ip(8), ovs-vsctl(8) or another well-known tool that does the same.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EnsureBridge { bridge, kind: Kind::LinuxBridge, mac } => {
-                write!(f, "ip link add {bridge} address {mac} up type bridge")
-            }
-            Self::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
-                write!(
-                    f,
-                    "ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} other-config:hwaddr={mac}"
-                )
-            }
-            Self::ReleaseBridge { bridge, kind: Kind::LinuxBridge } => {
-                write!(f, "ip link del {bridge} if it is ours and without ports")
-            }
-            Self::ReleaseBridge { bridge, kind: Kind::Ovs } => {
-                write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
-            }
-            Self::CreateVeth(veth) => veth.fmt(f),
-            Self::DeleteLink { link, .. } => write!(f, "ip link del {link}"),
-            Self::PlugPort(port) => port.fmt(f),
-            Self::UnplugPort { port, .. } => write!(f, "ovs-vsctl --if-exists del-port {port}"),
-            Self::SetPortVlan { port, to, .. } => write!(f, "ovs-vsctl set port {port}{}", VlanColumns(to)),
-            Self::AwaitPort(port) => write!(f, "ovs-vsctl wait-until interface {} 'ofport>0'", port.port),
-            Self::AwaitForwarding { host_end } => write!(f, "wait for operstate up of {host_end}"),
-            Self::EnslaveLink { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
-            Self::FreeLink { link, bridge } => write!(f, "ip link set {link} nomaster if it is in {bridge}"),
-            Self::SetHostLinkUp { link } => write!(f, "ip link set {link} up"),
-            Self::SetHostLinkDown { link } => write!(f, "ip link set {link} down"),
-            Self::EnableIpv6 { ifname } => write!(f, "guest: sysctl net/ipv6/conf/{ifname}/disable_ipv6=0"),
-            Self::DisableTxChecksum { ifname } => write!(f, "guest: ethtool -K {ifname} tx off"),
-            Self::SetUp { ifname } => write!(f, "guest: ip link set {ifname} up"),
-            Self::AddAddress { ifname, address } => write!(f, "guest: ip addr add {address} dev {ifname}"),
-            Self::AddRoute(route) => write!(f, "guest: ip route add {route}"),
-            Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
-            Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
-            Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
-            Self::Verify(expected) => {
-                write!(f, "read back {} and {}", expected.veth.host_end, expected.veth.guest_end)
-            }
-            Self::Announce { ifname, addresses, .. } => {
-                write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;
-                addresses.iter().try_for_each(|address| write!(f, " {address}"))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Veth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, .. } = self;
-        write!(f, "ip link add {host_end} address {host_mac} mtu {mtu} up")?;
-        if let Some(bridge) = bridge {
-            write!(f, " master {bridge}")?;
-        }
-        write!(f, " type veth peer name {guest_end} address {guest_mac} mtu {mtu} netns GUEST")
-    }
-}
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ovs-vsctl add-port {} {}{}", self.bridge, self.port, VlanColumns(&self.vlan))
-    }
-}
-
-impl fmt::Display for GuestRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.destination.prefix_len() {
-            0 => f.write_str("default")?,
-            _ => self.destination.fmt(f)?,
-        }
-        if let Some(via) = self.via {
-            write!(f, " via {via}")?;
-        }
-        write!(f, " dev {}", self.ifname)
-    }
-}
-
-/// A VLAN as ovs-vsctl's columns of table Port.
-struct VlanColumns<'a>(&'a Vlan);
-
-impl fmt::Display for VlanColumns<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Vlan::Access(vlan) => write!(f, " tag={vlan} vlan_mode=access"),
-            Vlan::Trunk(vlans) => {
-                let list: Vec<String> = vlans.iter().map(ToString::to_string).collect();
-                write!(f, " trunks={} vlan_mode=trunk", list.join(","))
-            }
-            Vlan::Every => Ok(()),
-        }
-    }
-}
-
-/// Why a step was refused.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StepError {
-    /// The kernel said no.
-    #[error("{step}: {text}")]
-    Kernel {
-        /// The step as a line.
-        step: String,
-        /// Positive errno.
-        errno: i32,
-        /// The kernel's own words, or the errno's.
-        text: String,
-    },
-    /// Open vSwitch or OVSDB said no.
-    #[error("{step}: {source}")]
-    Switch {
-        /// The step as a line.
-        step: String,
-        /// Its reason.
-        source: crate::switches::ovs::SwitchError,
-    },
-    /// What was read back is not what was asked for.
-    #[error("{object} has {what} {found} instead of {expected}")]
-    NotAsAsked {
-        /// The link.
-        object: String,
-        /// The property.
-        what: &'static str,
-        /// As read back.
-        found: String,
-        /// As asked.
-        expected: String,
-    },
-    /// It did not become ready in time.
-    #[error("{object} is not forwarding after {seconds} s: its operstate is {operstate}")]
-    NotForwarding {
-        /// The host's end.
-        object: String,
-        /// How long we waited.
-        seconds: u64,
-        /// Last state seen.
-        operstate: String,
-    },
-    /// The guest went away.
-    #[error("the guest is gone")]
-    GuestGone,
-    /// Refused by the fault seam of the tests.
-    #[error("{step}: refused by a test")]
-    Injected {
-        /// The step as a line.
-        step: String,
-    },
 }

@@ -1,0 +1,7 @@
+//! gRPC: wire to types, types to the engine, answers back. Nothing is decided here.
+
+mod agent;
+mod host;
+mod serve;
+
+pub use serve::{ServeError, serve};

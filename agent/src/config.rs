@@ -1,0 +1,271 @@
+//! What the agent is told: flags over a file over defaults.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+use serde::Deserialize;
+
+use crate::switches::ovs;
+
+/// Plugs network links into the containers of this host.
+///
+/// Orchestrators and `pwctl` talk to it by gRPC. It runs without Open vSwitch and without Docker, and says what is
+/// missing when it is needed.
+#[derive(Debug, Parser)]
+#[command(name = "pwagent", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Flags {
+    /// Settings in TOML, named as these flags with '_' for '-'; flags win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pwagent
+  pwagent --listen unix:/run/pipewright/agent.sock --ovsdb unix:/var/run/openvswitch/db.sock
+  pwagent --listen tcp:127.0.0.1:7443 --insecure";
+
+#[derive(Debug, Default, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Where to be reached: unix:PATH or tcp:ADDRESS:PORT; may be repeated
+    /// [default: unix:/run/pipewright/agent.sock].
+    #[arg(long, value_name = "WHERE")]
+    listen: Vec<Listen>,
+    /// Where attachments are remembered [default: /var/lib/pipewright].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Open vSwitch's database: unix:PATH or tcp:HOST:PORT [default: unix:/var/run/openvswitch/db.sock].
+    #[arg(long, value_name = "WHERE")]
+    ovsdb: Option<String>,
+    /// Docker's socket: unix:PATH [default: unix:/var/run/docker.sock].
+    #[arg(long, value_name = "WHERE")]
+    docker: Option<String>,
+    /// Datapath of bridges that are made in Open vSwitch; auto is netdev where the kernel lacks openvswitch
+    /// [default: auto].
+    #[arg(long, value_name = "TYPE")]
+    ovs_datapath: Option<Datapath>,
+    /// Form of the log on standard output [default: text].
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<LogFormat>,
+    /// Listen on TCP without TLS. Whoever reaches the port owns this host.
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Who moves the packets of a bridge in Open vSwitch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datapath {
+    /// The kernel where it can, else ovs-vswitchd.
+    #[default]
+    Auto,
+    /// The kernel's openvswitch module.
+    System,
+    /// ovs-vswitchd itself.
+    Netdev,
+}
+
+impl From<Datapath> for ovs::Datapath {
+    fn from(datapath: Datapath) -> Self {
+        match datapath {
+            Datapath::Auto => Self::Auto,
+            Datapath::System => Self::System,
+            Datapath::Netdev => Self::Netdev,
+        }
+    }
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// A unix socket; its file permissions say who may connect.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(("tcp", address)) => address.parse().map(Self::Tcp).map_err(|error| {
+                format!("\"{text}\" is not an address to listen on: {error}; write tcp:192.0.2.1:7443 or tcp:[2001:db8::1]:7443")
+            }),
+            _ => Err(format!("\"{text}\" is not an address to listen on: write unix:/PATH or tcp:ADDRESS:PORT")),
+        }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// At least one.
+    pub listen: Vec<Listen>,
+    /// Of the record store.
+    pub state_dir: PathBuf,
+    /// As given; parsed by the OVSDB client.
+    pub ovsdb: String,
+    /// Docker's unix socket.
+    pub docker: PathBuf,
+    /// For bridges that are made.
+    pub datapath: Datapath,
+    /// Of the log.
+    pub log_format: LogFormat,
+}
+
+/// Settings that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("settings {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file does not parse.
+    #[error("settings {path}: {source}")]
+    Wrong {
+        /// The file.
+        path: String,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// TCP without TLS.
+    #[error(
+        "{0} has no TLS: whoever reaches it owns this host; use a unix socket, or say --insecure if the network is yours alone"
+    )]
+    Insecure(Listen),
+    /// Not a unix socket.
+    #[error("--docker {0}: write unix:/PATH")]
+    Docker(String),
+}
+
+impl Flags {
+    /// Joins flags, file and defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None => Settings::default(),
+        };
+        let flags = self.settings;
+        let mut listen = if flags.listen.is_empty() { file.listen } else { flags.listen };
+        if listen.is_empty() {
+            listen.push(Listen::Unix("/run/pipewright/agent.sock".into()));
+        }
+        let is_insecure = flags.insecure || file.insecure;
+        if let Some(tcp) = listen.iter().find(|listen| matches!(listen, Listen::Tcp(_)) && !is_insecure) {
+            return Err(ConfigError::Insecure(tcp.clone()));
+        }
+        let docker = flags.docker.or(file.docker).unwrap_or_else(|| "unix:/var/run/docker.sock".into());
+        let Some(docker) =
+            docker.strip_prefix("unix:").filter(|path| path.starts_with('/')).map(PathBuf::from)
+        else {
+            return Err(ConfigError::Docker(docker));
+        };
+        Ok(Config {
+            listen,
+            state_dir: flags.state_dir.or(file.state_dir).unwrap_or_else(|| "/var/lib/pipewright".into()),
+            ovsdb: flags.ovsdb.or(file.ovsdb).unwrap_or_else(|| "unix:/var/run/openvswitch/db.sock".into()),
+            docker,
+            datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let name = || path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: name(), source })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Wrong { path: name(), source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Config, ConfigError> {
+        let line = ["pwagent"].iter().chain(args);
+        Flags::try_parse_from(line).expect("the flags parse").resolve()
+    }
+
+    #[test]
+    fn without_flags_the_defaults_of_the_documentation_hold() {
+        let config = resolve(&[]).unwrap();
+
+        assert_eq!(config.listen, [Listen::Unix("/run/pipewright/agent.sock".into())]);
+        assert_eq!(config.state_dir, Path::new("/var/lib/pipewright"));
+        assert_eq!(config.docker, Path::new("/var/run/docker.sock"));
+    }
+
+    #[test]
+    fn tcp_without_tls_is_refused_unless_it_is_asked_for() {
+        let refused = resolve(&["--listen", "tcp:127.0.0.1:7443"]);
+        let taken = resolve(&["--listen", "tcp:127.0.0.1:7443", "--insecure"]);
+
+        assert!(refused.unwrap_err().to_string().contains("--insecure"));
+        assert_eq!(taken.unwrap().listen.len(), 1);
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "state_dir = \"/srv/a\"\ndocker = \"unix:/srv/d\"\n").unwrap();
+
+        let config = resolve(&["--config", &file.path().to_string_lossy(), "--state-dir", "/srv/b"]).unwrap();
+
+        assert_eq!((config.state_dir, config.docker), ("/srv/b".into(), "/srv/d".into()));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error_that_names_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "stat_dir = \"/srv/a\"\n").unwrap();
+
+        let error = resolve(&["--config", &file.path().to_string_lossy()]).unwrap_err();
+
+        assert!(error.to_string().contains("stat_dir"));
+    }
+}

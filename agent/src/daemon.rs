@@ -1,0 +1,93 @@
+//! The agent from start to end: open what it needs, make good what a crash left, serve, drain.
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::api;
+use crate::config::{Config, Listen, LogFormat};
+use crate::engine::records::Records;
+use crate::engine::{Engine, Parts};
+use crate::guests::{Docker, Guests};
+use crate::host::Host;
+use crate::host::kernel::Kernel;
+use crate::host::real::RealHost;
+use crate::switches::ovs::Ovs;
+
+/// Runs the agent until SIGTERM or SIGINT. `wrap` is the seam of the tests; the real agent passes the host through.
+///
+/// # Errors
+/// When it cannot start; the text says what to do.
+pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> anyhow::Result<()> {
+    log_to_stdout(config.log_format);
+    // Whatever is sent from now on is a wish to stop, also while the agent is still starting.
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be followed")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be followed")?;
+    let stop = async move {
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM: finishing what was begun"),
+            _ = int.recv() => tracing::info!("SIGINT: finishing what was begun"),
+        }
+        notify(&[NotifyState::Stopping]);
+    };
+    prepare_state_dir(&config.state_dir)?;
+    let (records, loaded) = Records::open(&config.state_dir)?;
+    let kernel =
+        Kernel::start().context("netlink cannot be used; the agent needs CAP_NET_ADMIN and CAP_SYS_ADMIN")?;
+    let endpoint = config.ovsdb.parse().context("--ovsdb")?;
+    let ovs = Ovs::new(endpoint, config.datapath.into());
+    let guests = Guests::new(Docker::new(&config.docker));
+    let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
+    let engine = Engine::start(Parts { host, kernel, ovs, guests, records }, loaded).await?;
+    api::serve(engine, config.listen, ready, stop).await?;
+    tracing::info!("stopped; attachments stay as they are");
+    Ok(())
+}
+
+fn ready(listens: &[Listen]) {
+    let list: Vec<String> = listens.iter().map(ToString::to_string).collect();
+    tracing::info!(listen = list.join(" "), version = env!("CARGO_PKG_VERSION"), "ready");
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, where it is the one who asks.
+fn notify(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("systemd cannot be told: {error}");
+    }
+}
+
+fn prepare_state_dir(dir: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let name = dir.display();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("state directory {name}"))?;
+    let found = std::fs::symlink_metadata(dir).with_context(|| format!("state directory {name}"))?;
+    anyhow::ensure!(
+        found.is_dir(),
+        "state directory {name} is no directory; symbolic links are not followed"
+    );
+    anyhow::ensure!(
+        found.uid() == rustix::process::geteuid().as_raw(),
+        "state directory {name} belongs to user {}; it must be the agent's own",
+        found.uid()
+    );
+    if found.mode() & 0o077 != 0 {
+        // What it says of the host is nobody else's business, and whoever can write there owns the host.
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("state directory {name}"))?;
+    }
+    Ok(())
+}
+
+fn log_to_stdout(format: LogFormat) {
+    // RUST_LOG chooses more or less, as everywhere.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

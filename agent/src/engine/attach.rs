@@ -1,0 +1,248 @@
+//! Attach: a verified attachment, or nothing.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use pipewright_api::attachment::{Attachment, GuestIdentity, State};
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::request::Attach;
+use pipewright_api::spec::{AttachmentSpec, FleetName};
+use uuid::Uuid;
+
+use super::Engine;
+use crate::engine::locks::GuestLock;
+use crate::engine::operations::{Answer, Operation, fingerprint};
+use crate::engine::records::{Record, Write};
+use crate::guests::Guest;
+use crate::host::facts::GuestFacts;
+use crate::host::netns::Netns;
+use crate::host::{Host, Refused, mark};
+use crate::kinds::{self, Decision, Derived};
+use crate::status;
+
+/// What an attach is for.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Its request.
+    pub request: Uuid,
+    /// What is wanted.
+    pub spec: AttachmentSpec,
+    /// The fleet that wants it.
+    pub fleet: Option<FleetName>,
+}
+
+impl<H: Host> Engine<H> {
+    /// Plugs a link into a guest, or says what it would do.
+    ///
+    /// # Errors
+    /// See the `.proto` file.
+    pub async fn attach(self: &Arc<Self>, asked: Attach) -> Result<(Attachment, bool), Failure> {
+        let Attach { request_id, spec, dry_run } = asked;
+        let wish = Wish { request: request_id, spec, fleet: None };
+        if dry_run {
+            return self.would_attach(&wish).await;
+        }
+        let fingerprint = fingerprint(&("attach", &wish.spec))?;
+        let engine = Arc::clone(self);
+        let print = fingerprint.clone();
+        let work = async move {
+            let _turn = engine.turns.acquire().await;
+            let open = open_operation(wish.request, print);
+            let (record, created) = engine.make(&wish, Some(&open)).await?;
+            let attachment = Box::new(record.attachment.clone());
+            Ok(Answer::Attached { attachment, created })
+        };
+        match self.operations.answer(request_id, fingerprint, work).await? {
+            Answer::Attached { attachment, created } => Ok((*attachment, created)),
+            other => Err(super::list::strange_answer(&other)),
+        }
+    }
+
+    /// Makes an attachment, or finds it made.
+    pub(super) async fn make(
+        &self,
+        wish: &Wish,
+        open: Option<&Operation>,
+    ) -> Result<(Arc<Record>, bool), Failure> {
+        let (guest, facts, _lock) = self.enter(&wish.spec).await?;
+        if let Some(known) = self.known(wish, facts.cookie).await? {
+            self.settle_answer(
+                open,
+                Answer::Attached { attachment: Box::new(known.attachment.clone()), created: false },
+            )
+            .await?;
+            return Ok((known, false));
+        }
+        let record = self.decide(wish, guest.identity, facts).await?;
+        let _use = self.locks.use_bridge(&record.attachment.spec.uplink).await;
+        let record = self.intend(record, open)?;
+        match self.host.take(Some(&guest.netns), &record.plan).await {
+            Ok(()) => self.settle(&record, open).await.map(|record| (record, true)),
+            Err(refused) => {
+                drop(_use);
+                Err(self.roll_back(&record, &guest.netns, refused, open).await)
+            }
+        }
+    }
+
+    async fn would_attach(&self, wish: &Wish) -> Result<(Attachment, bool), Failure> {
+        let (guest, facts, _lock) = self.enter(&wish.spec).await?;
+        if let Some(known) = self.known(wish, facts.cookie).await? {
+            return Ok((known.attachment.clone(), false));
+        }
+        let record = self.decide(wish, guest.identity, facts).await?;
+        Ok((record.attachment, true))
+    }
+
+    /// Finds the guest, reads it, and takes its lock.
+    async fn enter(&self, spec: &AttachmentSpec) -> Result<(Guest, GuestFacts, GuestLock), Failure> {
+        let mut guest = self.guests.find(&spec.guest).await?;
+        let before = Instant::now();
+        let mut facts = self.look(&guest.netns, spec).await?;
+        let lock = self.locks.guest(facts.cookie).await;
+        if lock.changed_since(before) {
+            facts = self.look(&guest.netns, spec).await?;
+        }
+        guest.identity.netns_cookie = facts.cookie;
+        Ok((guest, facts, lock))
+    }
+
+    async fn look(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
+        let facts = self.kernel.guest(netns, &spec.ifname).await.map_err(|error| {
+            Failure::new(
+                Reason::GuestChanged,
+                format!("guest \"{}\" cannot be looked into: {error}", spec.guest),
+            )
+        })?;
+        if facts.is_host {
+            let text = format!(
+                "guest \"{}\" is in the host's own network namespace, whose links are left alone",
+                spec.guest
+            );
+            return Err(Failure::new(Reason::GuestIsHost, text));
+        }
+        Ok(facts)
+    }
+
+    /// The attachment of that guest and name, when it is there already.
+    async fn known(&self, wish: &Wish, cookie: u64) -> Result<Option<Arc<Record>>, Failure> {
+        let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(None) };
+        if record.attachment.state == State::Incomplete {
+            // A rollback or detach stopped short; what it left is in the way.
+            return self.remove(&record, wish.request, None, Vec::new).await.map(|_| None);
+        }
+        let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
+        if asked == record.asked && record.attachment.fleet == wish.fleet {
+            return Ok(Some(record));
+        }
+        let Attachment { id, .. } = record.attachment;
+        let text = format!(
+            "{} of guest \"{}\" is attached already in another way (attachment {id}); detach it first, or choose another ifname",
+            wish.spec.ifname, wish.spec.guest
+        );
+        Err(Failure::new(Reason::SpecDiffers, text).with("attachment", id.to_string()))
+    }
+
+    /// From what is asked and what is there to a record that says all.
+    async fn decide(&self, wish: &Wish, guest: GuestIdentity, facts: GuestFacts) -> Result<Record, Failure> {
+        let id = Uuid::new_v4();
+        let ground = self.ground(&wish.spec, facts).await?;
+        let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) };
+        let Decision { plan, kind, host_end, mac, mtu } = kinds::plan(&wish.spec, &ground, derived)?;
+        let spec = AttachmentSpec {
+            kind: Some(kind),
+            host_ifname: Some(host_end.clone()),
+            mac: Some(mac),
+            mtu: Some(mtu),
+            ..wish.spec.clone()
+        };
+        let attachment = Attachment {
+            id,
+            spec,
+            state: State::Attaching,
+            guest,
+            host_ifname: host_end,
+            mac,
+            mtu,
+            fleet: wish.fleet.clone(),
+            created_at: SystemTime::now(),
+            revision: 0,
+            plan: plan.iter().map(ToString::to_string).collect(),
+            observed: None,
+            leftovers: Vec::new(),
+        };
+        Ok(Record { attachment, asked: wish.spec.clone(), plan, request: wish.request })
+    }
+
+    /// Writes the intent. From here on a crash is made good by the next start.
+    fn intend(&self, record: Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
+        let record = self.shelf.claim(record)?;
+        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        writes.extend(open.cloned().map(Box::new).map(Write::Operation));
+        self.records.intend(&writes).inspect_err(|_| self.shelf.remove(record.attachment.id, None))?;
+        Ok(record)
+    }
+
+    /// Writes the outcome.
+    async fn settle(&self, record: &Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
+        let mut record = record.clone();
+        record.attachment.state = State::Attached;
+        let record = self.shelf.put(record, None);
+        let answer = Answer::Attached { attachment: Box::new(record.attachment.clone()), created: true };
+        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        writes.extend(answered(open, answer));
+        self.records.settle(writes).await?;
+        Ok(record)
+    }
+
+    async fn roll_back(
+        &self,
+        record: &Record,
+        guest: &Netns,
+        refused: Refused,
+        open: Option<&Operation>,
+    ) -> Failure {
+        let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
+        let failure = status::of_attach(&record.attachment, &refused.error, &leftovers);
+        tracing::debug!(attachment = %record.attachment.id, guest = %record.asked.guest, "attach refused: {failure}");
+        let id = record.attachment.id;
+        let mut writes: Vec<Write> = answered(open, Answer::Failed(failure.clone())).into_iter().collect();
+        if leftovers.is_empty() {
+            self.shelf.remove(id, Some(failure.message()));
+            writes.push(Write::NoAttachment(id));
+        } else {
+            let mut record = record.clone();
+            record.attachment.state = State::Incomplete;
+            record.attachment.leftovers = leftovers;
+            let record = self.shelf.put(record, Some(failure.message()));
+            writes.push(Write::Attachment(Box::new((*record).clone())));
+        }
+        match self.records.settle(writes).await {
+            Ok(()) => failure,
+            Err(unwritten) => unwritten,
+        }
+    }
+
+    /// Records the answer of a request that changed nothing.
+    pub(super) async fn settle_answer(
+        &self,
+        open: Option<&Operation>,
+        answer: Answer,
+    ) -> Result<(), Failure> {
+        match answered(open, answer) {
+            Some(write) => self.records.settle(vec![write]).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A request whose work begins.
+pub(super) fn open_operation(id: Uuid, fingerprint: String) -> Operation {
+    Operation { id, fingerprint, started_at: SystemTime::now(), answer: None }
+}
+
+/// The request with its answer.
+pub(super) fn answered(open: Option<&Operation>, answer: Answer) -> Option<Write> {
+    let close = |operation: &Operation| Operation { answer: Some(answer), ..operation.clone() };
+    open.map(close).map(Box::new).map(Write::Operation)
+}

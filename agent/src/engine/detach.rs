@@ -1,0 +1,156 @@
+//! Detach: nothing of ours remains, and what ours replaced is back.
+
+use std::sync::Arc;
+
+use pipewright_api::attachment::{Attachment, State};
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::request::{Detach, DetachTarget};
+use uuid::Uuid;
+
+use super::Engine;
+use crate::engine::attach::{answered, open_operation};
+use crate::engine::operations::{Answer, Operation, fingerprint};
+use crate::engine::records::{Record, Write};
+use crate::engine::shelf::is_meant;
+use crate::host::Host;
+use crate::host::netns::Netns;
+use crate::step::{self, Step};
+
+impl<H: Host> Engine<H> {
+    /// Takes links out of a guest; what is not there is done already.
+    ///
+    /// # Errors
+    /// ROLLBACK_INCOMPLETE with each object that remains; asking again tries again.
+    pub async fn detach(self: &Arc<Self>, asked: Detach) -> Result<Vec<Attachment>, Failure> {
+        let Detach { request_id, target, dry_run } = asked;
+        if dry_run {
+            return Ok(self.meant(&target).iter().map(|record| would_undo(record)).collect());
+        }
+        let fingerprint = fingerprint(&("detach", format!("{target:?}")))?;
+        let engine = Arc::clone(self);
+        let print = fingerprint.clone();
+        let work = async move {
+            let _turn = engine.turns.acquire().await;
+            let open = open_operation(request_id, print);
+            engine.detach_all(&target, &open).await.map(Answer::Detached)
+        };
+        match self.operations.answer(request_id, fingerprint, work).await? {
+            Answer::Detached(attachments) => Ok(attachments),
+            other => Err(super::list::strange_answer(&other)),
+        }
+    }
+
+    async fn detach_all(&self, target: &DetachTarget, open: &Operation) -> Result<Vec<Attachment>, Failure> {
+        let meant = self.meant(target);
+        let Some((last, others)) = meant.split_last() else {
+            self.settle_answer(Some(open), Answer::Detached(Vec::new())).await?;
+            return Ok(Vec::new());
+        };
+        let mut gone = Vec::new();
+        let mut failed = None;
+        for record in others {
+            match self.take_out(record.attachment.id, open.id, Vec::new).await {
+                Ok(attachment) => gone.extend(attachment),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        // The answer is written together with the last outcome, unless it is a failure, which may be asked again.
+        let may_answer = failed.is_none();
+        let gone_before = gone.clone();
+        let write_answer = || {
+            let all = gone_before.into_iter().chain([detached(last)]).collect();
+            may_answer.then(|| answered(Some(open), Answer::Detached(all))).flatten().into_iter().collect()
+        };
+        gone.extend(self.take_out(last.attachment.id, open.id, write_answer).await?);
+        failed.map_or(Ok(gone), Err)
+    }
+
+    /// Takes one attachment out under its guest's lock; `None` when it was gone by then.
+    pub(super) async fn take_out(
+        &self,
+        id: Uuid,
+        request: Uuid,
+        also: impl FnOnce() -> Vec<Write>,
+    ) -> Result<Option<Attachment>, Failure> {
+        let Some(record) = self.shelf.get(id) else { return Ok(None) };
+        let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
+        let Some(record) = self.shelf.get(id) else { return Ok(None) };
+        self.remove(&record, request, None, also).await.map(Some)
+    }
+
+    /// Undoes an attachment, whatever state it is in. The caller holds the guest's lock.
+    pub(super) async fn remove(
+        &self,
+        record: &Record,
+        request: Uuid,
+        cause: Option<&str>,
+        also: impl FnOnce() -> Vec<Write>,
+    ) -> Result<Attachment, Failure> {
+        let mut record = record.clone();
+        record.attachment.state = State::Detaching;
+        record.request = request;
+        let record = self.shelf.put(record, cause);
+        self.records.intend(&[Write::Attachment(Box::new((*record).clone()))])?;
+        let id = record.attachment.id;
+        let guest = self.reopen(&record).await;
+        let leftovers = self.undo(id, guest.as_ref(), &record.plan).await;
+        if leftovers.is_empty() {
+            let mut writes = also();
+            writes.push(Write::NoAttachment(id));
+            self.records.settle(writes).await?;
+            self.shelf.remove(id, cause);
+            return Ok(detached(&record));
+        }
+        let mut record = (*record).clone();
+        record.attachment.state = State::Incomplete;
+        record.attachment.leftovers.clone_from(&leftovers);
+        let record = self.shelf.put(record, cause);
+        self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await?;
+        let Attachment { spec, .. } = &record.attachment;
+        let text = format!(
+            "cannot detach {} from {}: {} left undone: {}; ask again when the cause is gone",
+            spec.ifname,
+            spec.guest,
+            if leftovers.len() == 1 { "1 step".to_owned() } else { format!("{} steps", leftovers.len()) },
+            leftovers.join("; ")
+        );
+        Err(Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n")))
+    }
+
+    /// The guest's namespace, if something has to be undone in it and it is still the one that was attached to.
+    async fn reopen(&self, record: &Record) -> Option<Netns> {
+        if !step::undo(&record.plan).iter().any(Step::is_in_guest) {
+            return None;
+        }
+        let identity = &record.attachment.guest;
+        let netns = self.guests.reopen(identity).await?;
+        match self.kernel.cookie(&netns).await {
+            Ok(cookie) if cookie == identity.netns_cookie => Some(netns),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// The attachments that a target means, in order of ids.
+    fn meant(&self, target: &DetachTarget) -> Vec<Arc<Record>> {
+        match target {
+            DetachTarget::Id(id) => self.shelf.get(*id).into_iter().collect(),
+            DetachTarget::Guest { guest, ifname } => {
+                let (mut records, _) = self.shelf.attachments();
+                records.retain(|record| {
+                    let Attachment { spec, guest: identity, .. } = &record.attachment;
+                    is_meant(guest, identity) && ifname.as_ref().is_none_or(|name| *name == spec.ifname)
+                });
+                records
+            }
+        }
+    }
+}
+
+fn detached(record: &Record) -> Attachment {
+    Attachment { state: State::Detached, ..record.attachment.clone() }
+}
+
+fn would_undo(record: &Record) -> Attachment {
+    let plan = step::undo(&record.plan).iter().map(ToString::to_string).collect();
+    Attachment { plan, ..record.attachment.clone() }
+}

@@ -1,0 +1,115 @@
+//! What is there before an attach: the bridge, the guest, and what ours would collide with.
+
+use std::io;
+
+use pipewright_api::net::{LinkName, MacAddr, Mtu};
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::{AttachmentSpec, Kind};
+use uuid::Uuid;
+
+use super::Engine;
+use crate::host::Host;
+use crate::host::facts::GuestFacts;
+use crate::host::link::LinkFacts;
+use crate::host::mark;
+use crate::kinds::{Bridge, Ground};
+use crate::switches::ovs::SwitchError;
+
+impl<H: Host> Engine<H> {
+    /// Reads the host's side and joins it with the guest's.
+    pub(super) async fn ground(&self, spec: &AttachmentSpec, guest: GuestFacts) -> Result<Ground, Failure> {
+        let bridge = self.bridge(&spec.uplink, spec.kind).await?;
+        let host_ifname_taken = match &spec.host_ifname {
+            Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
+            None => false,
+        };
+        Ok(Ground {
+            bridge,
+            ifname_taken: guest.ifname_taken,
+            host_ifname_taken,
+            ipv6_disabled: guest.ipv6_disabled,
+            default_routes: guest.default_routes,
+            bridge_mac: MacAddr::derived(Uuid::new_v4().as_u64_pair().0),
+        })
+    }
+
+    /// The bridge of that name, or that it may be made.
+    ///
+    /// # Errors
+    /// NO_UPLINK, OVSDB_DOWN, INVALID_FIELD when it is of another kind than asked.
+    pub(super) async fn bridge(&self, name: &LinkName, asked: Option<Kind>) -> Result<Bridge, Failure> {
+        let link = self.kernel.link(name).await.map_err(unreadable)?;
+        let found = match &link {
+            Some(link) if link.kind == "bridge" => Some(linux(link)),
+            // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.
+            Some(_) | None => self.ovs_bridge(name, link.as_ref(), asked).await?,
+        };
+        let made = |kind| match asked {
+            None => kind,
+            Some(asked) => asked,
+        };
+        let bridge = match (found, link) {
+            (Some(bridge), _) => bridge,
+            (None, Some(link)) => {
+                let kind = if link.kind.is_empty() { "physical" } else { &link.kind };
+                let text = format!(
+                    "uplink {name} is no bridge but a {kind} link, which this agent cannot attach to; name a bridge"
+                );
+                return Err(Failure::new(Reason::NotSupportedHere, text));
+            }
+            (None, None) if name.as_str().starts_with("br") => Bridge::Missing(made(Kind::LinuxBridge)),
+            (None, None) if name.as_str().starts_with("ovs") => Bridge::Missing(made(Kind::Ovs)),
+            (None, None) => {
+                let text = format!(
+                    "there is no bridge {name}; one whose name begins with br or ovs is made when it is missing, others make it first"
+                );
+                return Err(Failure::new(Reason::NoUplink, text));
+            }
+        };
+        match (asked, &bridge) {
+            (Some(Kind::Ovs), Bridge::Linux { .. }) => Err(Failure::field(
+                "spec.kind",
+                format!("{name} is a linux bridge, not an Open vSwitch bridge"),
+            )),
+            (Some(Kind::LinuxBridge), Bridge::Ovs { .. }) => Err(Failure::field(
+                "spec.kind",
+                format!("{name} is an Open vSwitch bridge, not a linux bridge"),
+            )),
+            _ => Ok(bridge),
+        }
+    }
+
+    async fn ovs_bridge(
+        &self,
+        name: &LinkName,
+        link: Option<&LinkFacts>,
+        asked: Option<Kind>,
+    ) -> Result<Option<Bridge>, Failure> {
+        // A linux bridge that is to be made does not need Open vSwitch to run.
+        let is_linux =
+            asked == Some(Kind::LinuxBridge) || (asked.is_none() && name.as_str().starts_with("br"));
+        let bridge = match self.ovs.bridge(name).await {
+            Ok(bridge) => bridge,
+            Err(SwitchError::Down { .. }) if is_linux && link.is_none() => None,
+            Err(SwitchError::Down { .. }) if link.is_some_and(|link| !may_be_ovs(link)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mtu = link.map_or(Mtu::ETHERNET.get(), |link| link.mtu);
+        Ok(bridge.map(|bridge| Bridge::Ovs { mtu, ours: bridge.is_ours, userspace: bridge.is_userspace() }))
+    }
+}
+
+fn linux(link: &LinkFacts) -> Bridge {
+    Bridge::Linux { mtu: link.mtu, ours: link.group == mark::BRIDGE }
+}
+
+/// LOCAL ports are `openvswitch` links in the kernel's datapath and `tun` links in the userspace one.
+fn may_be_ovs(link: &LinkFacts) -> bool {
+    matches!(link.kind.as_str(), "openvswitch" | "tun")
+}
+
+/// The kernel does not tell what is there.
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
+pub(super) fn unreadable(error: io::Error) -> Failure {
+    Failure::new(Reason::Internal, format!("the kernel does not list its links: {error}"))
+}

@@ -1,0 +1,107 @@
+//! An attachment's life: spec to plan, plan to steps, steps to record; and back.
+//!
+//! | stage | what | where |
+//! |---|---|---|
+//! | asked | `AttachmentSpec` | `pipewright_api::spec` |
+//! | found | [`crate::kinds::Ground`], the guest's identity | `ground` |
+//! | decided | [`crate::kinds::Decision`]: the plan | `crate::kinds` |
+//! | intended | [`records::Record`] in state `Attaching`, written | [`records`] |
+//! | done | steps taken, read back | [`crate::host`] |
+//! | settled | record in state `Attached`, on the disk; the answer | [`records`] |
+//! | undone | the plan's undo, on failure, on detach, after a crash | `undo` |
+
+use std::sync::Arc;
+
+use pipewright_api::reason::Failure;
+use tokio::sync::Semaphore;
+
+use crate::engine::locks::Locks;
+use crate::engine::operations::Operations;
+use crate::engine::records::{Loaded, Records};
+use crate::engine::shelf::Shelf;
+use crate::guests::Guests;
+use crate::host::Host;
+use crate::host::kernel::Kernel;
+use crate::switches::ovs::Ovs;
+
+mod attach;
+mod converge;
+mod detach;
+mod ground;
+mod list;
+pub mod locks;
+mod lost;
+pub mod operations;
+pub mod records;
+mod recover;
+mod shelf;
+mod show;
+mod switch;
+mod undo;
+mod wait;
+
+pub use shelf::is_meant;
+
+/// Mutations that are worked on at once; more wait for their turn.
+const AT_ONCE: usize = 32;
+
+/// All that the agent does, whoever asks.
+#[derive(Debug)]
+pub struct Engine<H> {
+    host: H,
+    kernel: Kernel,
+    ovs: Ovs,
+    guests: Guests,
+    records: Records,
+    operations: Operations,
+    shelf: Shelf,
+    locks: Locks,
+    turns: Semaphore,
+    /// One document of a fleet is applied at a time.
+    applying: tokio::sync::Mutex<()>,
+}
+
+/// What an engine is built from.
+#[derive(Debug)]
+pub struct Parts<H> {
+    /// Takes the steps.
+    pub host: H,
+    /// Observes the kernel.
+    pub kernel: Kernel,
+    /// Observes Open vSwitch.
+    pub ovs: Ovs,
+    /// Finds guests.
+    pub guests: Guests,
+    /// Remembers.
+    pub records: Records,
+}
+
+impl<H: Host> Engine<H> {
+    /// Builds the engine and makes good what a crash left half done. Ready for requests when it returns.
+    ///
+    /// # Errors
+    /// When the host cannot be observed at all.
+    pub async fn start(parts: Parts<H>, loaded: Loaded) -> Result<Arc<Self>, Failure> {
+        let Parts { host, kernel, ovs, guests, records } = parts;
+        let engine = Arc::new(Self {
+            host,
+            kernel,
+            ovs,
+            guests,
+            operations: Operations::new(records.clone()),
+            records,
+            shelf: Shelf::new(loaded.generation),
+            locks: Locks::default(),
+            turns: Semaphore::new(AT_ONCE),
+            applying: tokio::sync::Mutex::default(),
+        });
+        engine.recover(loaded).await?;
+        engine.follow_losses();
+        Ok(engine)
+    }
+
+    /// Takes no more mutations, and returns when those under way are answered.
+    pub async fn drain(&self) {
+        self.operations.drain().await;
+    }
+}

@@ -1,0 +1,309 @@
+//! What outlives the agent: attachments, switches and answered requests, in an embedded store.
+//!
+//! An intent is written before the first effect; a write is enough, since it outlives a killed process, and a power cut
+//! takes the links along. An outcome is on the disk before the answer is given; outcomes that are waiting at the same time
+//! share one fsync.
+
+use std::path::Path;
+use std::thread;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use pipewright_api::attachment::Attachment;
+use pipewright_api::net::LinkName;
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::{AttachmentSpec, FleetName, SwitchSpec};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::engine::operations::Operation;
+use crate::step::Step;
+
+/// Format of the records. A store with a higher one was written by a newer agent and is refused, unchanged.
+const FORMAT: u64 = 1;
+/// Outcomes that may wait for the disk before callers have to.
+const QUEUE: usize = 1024;
+
+/// An attachment with what is needed to take it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What callers see.
+    pub attachment: Attachment,
+    /// The spec to the letter, to tell whether another request asks for the same.
+    pub asked: AttachmentSpec,
+    /// The steps that make it.
+    pub plan: Vec<Step>,
+    /// The request that is making or removing it.
+    pub request: Uuid,
+}
+
+/// A bridge that a fleet wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchRecord {
+    /// Marks its ports in Open vSwitch.
+    pub id: Uuid,
+    /// Whose it is.
+    pub fleet: FleetName,
+    /// As last applied.
+    pub spec: SwitchSpec,
+    /// The steps that made it.
+    pub plan: Vec<Step>,
+}
+
+/// One change of the store.
+#[derive(Debug)]
+pub enum Write {
+    /// Adds or replaces.
+    Attachment(Box<Record>),
+    /// Removes.
+    NoAttachment(Uuid),
+    /// Adds or replaces.
+    Switch(Box<SwitchRecord>),
+    /// Removes.
+    NoSwitch(LinkName),
+    /// Adds or replaces.
+    Operation(Box<Operation>),
+}
+
+/// What was in the store when it was opened.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Every attachment.
+    pub attachments: Vec<Record>,
+    /// Every switch.
+    pub switches: Vec<SwitchRecord>,
+    /// Requests without an answer.
+    pub unanswered: Vec<Operation>,
+    /// How many times the store was opened, this time included.
+    pub generation: u64,
+}
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another agent has it.
+    #[error(
+        "state directory {0} is in use by another agent; stop it, or give this one its own with --state-dir"
+    )]
+    InUse(String),
+    /// It was written by a newer agent.
+    #[error("state directory {dir} has format {found}, this agent knows up to {FORMAT}; run the newer agent")]
+    Newer {
+        /// The directory.
+        dir: String,
+        /// What it has.
+        found: u64,
+    },
+    /// It cannot be read or written.
+    #[error("state directory {dir}: {source}")]
+    Broken {
+        /// The directory.
+        dir: String,
+        /// The store's words.
+        source: fjall::Error,
+    },
+    /// A record that we do not understand.
+    #[error("state directory {dir}: record {key} does not parse: {source}; nothing was changed")]
+    Strange {
+        /// The directory.
+        dir: String,
+        /// Its key.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// The open store.
+#[derive(Debug, Clone)]
+pub struct Records {
+    tables: Tables,
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+type Outcome = (Vec<Write>, oneshot::Sender<Result<(), Failure>>);
+
+impl Records {
+    /// Opens the store in a directory, or makes one.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is changed then.
+    pub fn open(dir: &Path) -> Result<(Self, Loaded), StoreError> {
+        let name = || dir.display().to_string();
+        let broken = |source| match source {
+            fjall::Error::Locked => StoreError::InUse(name()),
+            source => StoreError::Broken { dir: name(), source },
+        };
+        // One background thread and small buffers: there are thousands of records, not millions.
+        let db = Database::builder(dir).worker_threads(1).cache_size(1 << 20).open().map_err(broken)?;
+        let table = |name: &str| {
+            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(1 << 20)).map_err(broken)
+        };
+        let tables = Tables {
+            attachments: table("attachments")?,
+            switches: table("switches")?,
+            operations: table("operations")?,
+            unanswered: table("unanswered")?,
+            meta: table("meta")?,
+            db: db.clone(),
+        };
+        let found = tables.number("format").map_err(broken)?.unwrap_or(FORMAT);
+        if found > FORMAT {
+            return Err(StoreError::Newer { dir: name(), found });
+        }
+        let generation = tables.number("generation").map_err(broken)?.unwrap_or(0) + 1;
+        let loaded = Loaded {
+            attachments: tables.all(&tables.attachments, dir)?,
+            switches: tables.all(&tables.switches, dir)?,
+            unanswered: tables.all(&tables.unanswered, dir)?,
+            generation,
+        };
+        tables.meta.insert("format", FORMAT.to_be_bytes()).map_err(broken)?;
+        tables.meta.insert("generation", generation.to_be_bytes()).map_err(broken)?;
+        db.persist(PersistMode::SyncData).map_err(broken)?;
+        let (outcomes, queue) = mpsc::channel(QUEUE);
+        let writer = Writer { tables: tables.clone(), queue };
+        thread::Builder::new()
+            .name("records".into())
+            .spawn(move || writer.run())
+            .map_err(|source| StoreError::Broken { dir: name(), source: source.into() })?;
+        Ok((Self { tables, outcomes }, loaded))
+    }
+
+    /// Writes what is about to be done. It outlives a killed agent from now on.
+    ///
+    /// # Errors
+    /// EXHAUSTED when the store does not take it; nothing must be done then.
+    pub fn intend(&self, writes: &[Write]) -> Result<(), Failure> {
+        self.tables.batch(writes).and_then(OwnedWriteBatch::commit).map_err(|error| refuse(&error))
+    }
+
+    /// Writes what was done, and returns once the disk has it.
+    ///
+    /// # Errors
+    /// EXHAUSTED when the store does not take it.
+    pub async fn settle(&self, writes: Vec<Write>) -> Result<(), Failure> {
+        let (done, answer) = oneshot::channel();
+        let closed = || Failure::new(Reason::Internal, "the record store has stopped; restart the agent");
+        self.outcomes.send((writes, done)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// The stored request of that id.
+    ///
+    /// # Errors
+    /// EXHAUSTED when the store cannot be read, INTERNAL when the record does not parse.
+    pub fn operation(&self, id: Uuid) -> Result<Option<Operation>, Failure> {
+        for table in [&self.tables.operations, &self.tables.unanswered] {
+            if let Some(bytes) = table.get(id.as_bytes()).map_err(|error| refuse(&error))? {
+                let parsed = serde_json::from_slice(&bytes);
+                return parsed.map(Some).map_err(|error| {
+                    Failure::new(
+                        Reason::Internal,
+                        format!("the record of request {id} does not parse: {error}"),
+                    )
+                });
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn refuse(error: &fjall::Error) -> Failure {
+    Failure::new(
+        Reason::Exhausted,
+        format!("the record store refuses to write: {error}; free some space in the state directory"),
+    )
+}
+
+/// The store's tables. Requests without an answer have their own, so that a start need not read all that ever was.
+#[derive(Clone)]
+struct Tables {
+    db: Database,
+    attachments: Keyspace,
+    switches: Keyspace,
+    operations: Keyspace,
+    unanswered: Keyspace,
+    meta: Keyspace,
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tables")
+    }
+}
+
+impl Tables {
+    fn number(&self, key: &str) -> fjall::Result<Option<u64>> {
+        let bytes = self.meta.get(key)?;
+        Ok(bytes.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map(u64::from_be_bytes))
+    }
+
+    fn all<T: DeserializeOwned>(&self, table: &Keyspace, dir: &Path) -> Result<Vec<T>, StoreError> {
+        let dir = || dir.display().to_string();
+        let read = |entry: fjall::Guard| {
+            let (key, bytes) =
+                entry.into_inner().map_err(|source| StoreError::Broken { dir: dir(), source })?;
+            let key = || String::from_utf8_lossy(&key).into_owned();
+            serde_json::from_slice(&bytes).map_err(|source| StoreError::Strange {
+                dir: dir(),
+                key: key(),
+                source,
+            })
+        };
+        table.iter().map(read).collect()
+    }
+
+    fn batch(&self, writes: &[Write]) -> fjall::Result<OwnedWriteBatch> {
+        let mut batch = self.db.batch();
+        for write in writes {
+            match write {
+                Write::Attachment(record) => {
+                    batch.insert(&self.attachments, record.attachment.id.as_bytes(), json(record)?);
+                }
+                Write::NoAttachment(id) => batch.remove(&self.attachments, id.as_bytes()),
+                Write::Switch(record) => {
+                    batch.insert(&self.switches, record.spec.name.as_str(), json(record)?);
+                }
+                Write::NoSwitch(name) => batch.remove(&self.switches, name.as_str()),
+                Write::Operation(operation) if operation.answer.is_none() => {
+                    batch.insert(&self.unanswered, operation.id.as_bytes(), json(operation)?);
+                }
+                Write::Operation(operation) => {
+                    batch.remove(&self.unanswered, operation.id.as_bytes());
+                    batch.insert(&self.operations, operation.id.as_bytes(), json(operation)?);
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+fn json<T: Serialize>(record: &T) -> fjall::Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|error| fjall::Error::Io(error.into()))
+}
+
+/// Writes outcomes, as many as wait in one go.
+struct Writer {
+    tables: Tables,
+    queue: mpsc::Receiver<Outcome>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut waiting = Vec::new();
+        while self.queue.blocking_recv_many(&mut waiting, QUEUE) > 0 {
+            let written: Vec<_> = waiting
+                .drain(..)
+                .map(|(writes, done)| (self.tables.batch(&writes).and_then(OwnedWriteBatch::commit), done))
+                .collect();
+            let synced = self.tables.db.persist(PersistMode::SyncData);
+            for (result, done) in written {
+                let result = result.as_ref().and(synced.as_ref());
+                // A caller that went away has no use for the answer; the record is written all the same.
+                let _ = done.send(result.map(|&()| ()).map_err(refuse));
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The next start after a crash: what was being made is taken back, what was being taken back is finished. Running it
+//! again does no harm.
+
+use std::sync::Arc;
+
+use pipewright_api::attachment::State;
+use pipewright_api::reason::Failure;
+
+use super::Engine;
+use crate::engine::operations::{Answer, Operation};
+use crate::engine::records::{Loaded, Record, Write};
+use crate::host::Host;
+
+impl<H: Host> Engine<H> {
+    /// Puts up the records and makes good what is half done.
+    pub(super) async fn recover(&self, loaded: Loaded) -> Result<(), Failure> {
+        let Loaded { attachments, switches, unanswered, .. } = loaded;
+        for switch in switches {
+            self.shelf.put_switch(switch);
+        }
+        let total = attachments.len();
+        let records: Vec<Arc<Record>> =
+            attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();
+        for record in &records {
+            match record.attachment.state {
+                State::Attached => {}
+                State::Attaching | State::Detaching | State::Detached | State::Incomplete => {
+                    self.finish(record).await;
+                }
+            }
+        }
+        self.sweep().await;
+        let interrupted: Vec<Write> = unanswered.into_iter().map(interrupt).collect();
+        self.records.settle(interrupted).await?;
+        tracing::info!(found = total, kept = self.shelf.len(), "attachments recovered");
+        Ok(())
+    }
+
+    /// Tries again what an earlier undo left.
+    pub(super) async fn retry_incomplete(&self) {
+        for record in self.shelf.attachments().0 {
+            if record.attachment.state == State::Incomplete {
+                self.finish(&record).await;
+            }
+        }
+    }
+
+    async fn finish(&self, record: &Record) {
+        let id = record.attachment.id;
+        let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
+        // Somebody may have finished it meanwhile.
+        let Some(record) = self.shelf.get(id) else { return };
+        if record.attachment.state == State::Attached {
+            return;
+        }
+        let cause = Some("it was left half done");
+        if let Err(failure) = self.remove(&record, record.request, cause, Vec::new).await {
+            tracing::error!(attachment = %id, guest = %record.attachment.spec.guest, "{failure}");
+        }
+    }
+}
+
+fn interrupt(operation: Operation) -> Write {
+    Write::Operation(Box::new(Operation { answer: Some(Answer::Interrupted), ..operation }))
+}

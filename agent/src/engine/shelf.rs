@@ -1,0 +1,219 @@
+//! The records in memory: found by id, by guest and name, by host end; and what changed, for those who watch.
+//! The record store is the truth; this is what it says, ready to hand.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pipewright_api::attachment::{GuestIdentity, Runtime, State};
+use pipewright_api::event::Event;
+use pipewright_api::net::LinkName;
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::GuestRef;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::engine::records::{Record, SwitchRecord};
+
+/// Changes that a watcher may be behind before it has to list again.
+const REMEMBERED: usize = 4096;
+
+/// All records.
+#[derive(Debug)]
+pub(super) struct Shelf(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    attachments: BTreeMap<Uuid, Arc<Record>>,
+    keys: HashMap<(u64, LinkName), Uuid>,
+    host_ends: HashMap<LinkName, Uuid>,
+    switches: BTreeMap<LinkName, Arc<SwitchRecord>>,
+    revision: u64,
+    events: VecDeque<Event>,
+    watchers: broadcast::Sender<Event>,
+}
+
+impl Shelf {
+    /// An empty one. Revisions of a later generation are above those of every earlier one.
+    pub(super) fn new(generation: u64) -> Self {
+        Self(Mutex::new(Inner {
+            attachments: BTreeMap::new(),
+            keys: HashMap::new(),
+            host_ends: HashMap::new(),
+            switches: BTreeMap::new(),
+            revision: generation << 40,
+            events: VecDeque::new(),
+            watchers: broadcast::channel(REMEMBERED).0,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts up a new attachment, unless its host end is another's. The caller holds the guest's lock.
+    ///
+    /// # Errors
+    /// IFNAME_TAKEN.
+    pub(super) fn claim(&self, record: Record) -> Result<Arc<Record>, Failure> {
+        let mut inner = self.lock();
+        let Record { attachment, .. } = &record;
+        if let Some(other) =
+            inner.host_ends.get(&attachment.host_ifname).filter(|&&other| other != attachment.id)
+        {
+            let text = format!("host end {} belongs to attachment {other}", attachment.host_ifname);
+            return Err(Failure::new(Reason::IfnameTaken, text));
+        }
+        Ok(inner.put(record, None))
+    }
+
+    /// Puts up a changed attachment.
+    pub(super) fn put(&self, record: Record, cause: Option<&str>) -> Arc<Record> {
+        self.lock().put(record, cause)
+    }
+
+    /// Takes an attachment down.
+    pub(super) fn remove(&self, id: Uuid, cause: Option<&str>) {
+        self.lock().remove(id, cause);
+    }
+
+    /// The attachment of that id.
+    pub(super) fn get(&self, id: Uuid) -> Option<Arc<Record>> {
+        self.lock().attachments.get(&id).cloned()
+    }
+
+    /// The attachment of that name in a guest.
+    pub(super) fn find(&self, cookie: u64, ifname: &LinkName) -> Option<Arc<Record>> {
+        let inner = self.lock();
+        let id = inner.keys.get(&(cookie, ifname.clone()))?;
+        inner.attachments.get(id).cloned()
+    }
+
+    /// The attachment with that host end.
+    pub(super) fn by_host_end(&self, name: &str) -> Option<Arc<Record>> {
+        let name: LinkName = name.parse().ok()?;
+        let inner = self.lock();
+        let id = inner.host_ends.get(&name)?;
+        inner.attachments.get(id).cloned()
+    }
+
+    /// Every attachment, in order of ids, and the revision that they are of.
+    pub(super) fn attachments(&self) -> (Vec<Arc<Record>>, u64) {
+        let inner = self.lock();
+        (inner.attachments.values().cloned().collect(), inner.revision)
+    }
+
+    /// How many attachments there are.
+    pub(super) fn len(&self) -> usize {
+        self.lock().attachments.len()
+    }
+
+    /// Whether anything but this attachment or switch needs a bridge of that name.
+    pub(super) fn is_used_by_others(&self, bridge: &LinkName, but: Uuid) -> bool {
+        let inner = self.lock();
+        let by_attachment = inner
+            .attachments
+            .values()
+            .any(|record| record.attachment.spec.uplink == *bridge && record.attachment.id != but);
+        by_attachment || inner.switches.get(bridge).is_some_and(|switch| switch.id != but)
+    }
+
+    /// Puts up a switch.
+    pub(super) fn put_switch(&self, switch: SwitchRecord) {
+        self.lock().switches.insert(switch.spec.name.clone(), Arc::new(switch));
+    }
+
+    /// Takes a switch down.
+    pub(super) fn remove_switch(&self, name: &LinkName) {
+        self.lock().switches.remove(name);
+    }
+
+    /// The switch of that name.
+    pub(super) fn switch(&self, name: &LinkName) -> Option<Arc<SwitchRecord>> {
+        self.lock().switches.get(name).cloned()
+    }
+
+    /// Every switch.
+    pub(super) fn switches(&self) -> Vec<Arc<SwitchRecord>> {
+        self.lock().switches.values().cloned().collect()
+    }
+
+    /// Changes after a revision that are remembered, and those to come; none is missed between the two.
+    ///
+    /// # Errors
+    /// RESYNC when changes after that revision were forgotten.
+    pub(super) fn watch(
+        &self,
+        resume: Option<u64>,
+    ) -> Result<(Vec<Event>, broadcast::Receiver<Event>), Failure> {
+        let inner = self.lock();
+        let live = inner.watchers.subscribe();
+        let after = resume.unwrap_or(inner.revision);
+        // Each change has the next number, so the numbers tell whether all since are remembered.
+        let oldest = inner.events.front().map_or(inner.revision, |event| event.revision - 1);
+        if after < oldest || after > inner.revision {
+            let text = format!(
+                "revision {after} is not known any more; list again and watch from the list's revision"
+            );
+            return Err(Failure::new(Reason::Resync, text));
+        }
+        Ok((inner.events.iter().filter(|event| event.revision > after).cloned().collect(), live))
+    }
+}
+
+impl Inner {
+    fn put(&mut self, mut record: Record, cause: Option<&str>) -> Arc<Record> {
+        self.revision += 1;
+        record.attachment.revision = self.revision;
+        let record = Arc::new(record);
+        let attachment = &record.attachment;
+        self.keys.insert(key(&record), attachment.id);
+        self.host_ends.insert(attachment.host_ifname.clone(), attachment.id);
+        self.attachments.insert(attachment.id, Arc::clone(&record));
+        self.tell(&record, attachment.state, cause);
+        record
+    }
+
+    fn remove(&mut self, id: Uuid, cause: Option<&str>) {
+        let Some(record) = self.attachments.remove(&id) else { return };
+        self.keys.remove(&key(&record));
+        self.host_ends.remove(&record.attachment.host_ifname);
+        self.revision += 1;
+        self.tell(&record, State::Detached, cause);
+    }
+
+    fn tell(&mut self, record: &Record, state: State, cause: Option<&str>) {
+        let mut attachment = record.attachment.clone();
+        attachment.state = state;
+        attachment.revision = self.revision;
+        let event = Event { revision: self.revision, attachment, cause: cause.map(str::to_owned) };
+        if self.events.len() == REMEMBERED {
+            self.events.pop_front();
+        }
+        self.events.push_back(event.clone());
+        // Nobody may be watching.
+        let _ = self.watchers.send(event);
+    }
+}
+
+fn key(record: &Record) -> (u64, LinkName) {
+    (record.attachment.guest.netns_cookie, record.attachment.spec.ifname.clone())
+}
+
+/// Whether a caller means this guest. It may be gone, so only what was recorded of it is asked.
+pub fn is_meant(guest: &GuestRef, identity: &GuestIdentity) -> bool {
+    let GuestIdentity { runtime, id, name, pid, .. } = identity;
+    match (guest, runtime) {
+        (GuestRef::Docker(asked), Runtime::Docker) => asked == name || is_id(asked, id),
+        (GuestRef::Pid(asked), _) => Some(*asked) == *pid,
+        (GuestRef::NetnsName(asked), Runtime::Netns) => asked == name,
+        (GuestRef::NetnsPath(path), Runtime::Netns) => path.as_os_str() == id.as_str(),
+        (GuestRef::Bare(asked), _) => asked == name || (*runtime == Runtime::Docker && is_id(asked, id)),
+        (GuestRef::Docker(_), Runtime::Pid | Runtime::Netns)
+        | (GuestRef::NetnsName(_) | GuestRef::NetnsPath(_), Runtime::Docker | Runtime::Pid) => false,
+    }
+}
+
+/// Whether a word is a container's id or a beginning of it that is long enough to be meant as one.
+fn is_id(word: &str, id: &str) -> bool {
+    word.len() >= 4 && id.starts_with(word)
+}

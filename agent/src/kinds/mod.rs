@@ -1,0 +1,236 @@
+//! From spec to plan: pure. What is asked and what is there give the steps, or the reason why not.
+
+use std::net::IpAddr;
+
+use pipewright_api::net::{LinkName, MacAddr, Mtu};
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::{AttachmentSpec, Kind};
+use uuid::Uuid;
+
+use crate::step::{Expected, GuestRoute, SavedRoute, Step, Veth};
+
+mod linux_bridge;
+mod ovs;
+#[cfg(test)]
+mod tests;
+
+/// What is there before an attach, as far as a plan depends on it.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The bridge.
+    pub bridge: Bridge,
+    /// The guest has a link of the wanted name.
+    pub ifname_taken: bool,
+    /// The host has a link of the wanted name.
+    pub host_ifname_taken: bool,
+    /// New links of the guest have IPv6 switched off.
+    pub ipv6_disabled: bool,
+    /// Default routes of the guest that ours would collide with.
+    pub default_routes: Vec<SavedRoute>,
+    /// The MAC address for a bridge that has to be made.
+    pub bridge_mac: MacAddr,
+}
+
+/// The bridge that the uplink names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bridge {
+    /// There is none; its name says that it may be made.
+    Missing(Kind),
+    /// A linux bridge.
+    Linux {
+        /// Bytes.
+        mtu: u32,
+        /// Made by us, so released with its last port.
+        ours: bool,
+    },
+    /// An Open vSwitch bridge.
+    Ovs {
+        /// Bytes.
+        mtu: u32,
+        /// Made by us.
+        ours: bool,
+        /// Its packets go through ovs-vswitchd, not through the kernel.
+        userspace: bool,
+    },
+}
+
+/// An attachment that has been decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// How it is made.
+    pub plan: Vec<Step>,
+    /// Kind of link.
+    pub kind: Kind,
+    /// The host's end.
+    pub host_end: LinkName,
+    /// Of the guest's end.
+    pub mac: MacAddr,
+    /// Of both.
+    pub mtu: Mtu,
+}
+
+/// What an attachment without wishes gets: derived from its id, so that they are known again.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    /// The attachment.
+    pub id: Uuid,
+    /// Name of the host's end.
+    pub host_end: LinkName,
+    /// MAC address of the guest's end.
+    pub mac: MacAddr,
+}
+
+/// Decides how an attachment is made.
+///
+/// # Errors
+/// IFNAME_TAKEN, NOT_SUPPORTED_HERE, INVALID_FIELD.
+pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<Decision, Failure> {
+    let link = Link::new(spec, ground, derived)?;
+    match &ground.bridge {
+        Bridge::Missing(Kind::LinuxBridge) => linux_bridge::plan(&link, true),
+        Bridge::Linux { ours, .. } => linux_bridge::plan(&link, *ours),
+        Bridge::Missing(Kind::Ovs) => ovs::plan(&link, true, ground.makes_userspace()),
+        Bridge::Ovs { ours, userspace, .. } => ovs::plan(&link, *ours, *userspace),
+    }
+}
+
+impl Ground {
+    fn mtu(&self) -> u32 {
+        match self.bridge {
+            Bridge::Missing(_) => Mtu::ETHERNET.get(),
+            Bridge::Linux { mtu, .. } | Bridge::Ovs { mtu, .. } => mtu,
+        }
+    }
+
+    /// A bridge that is yet to be made: whether the userspace datapath will have it is not known, and checksums that
+    /// are filled in early harm nobody.
+    fn makes_userspace(&self) -> bool {
+        matches!(self.bridge, Bridge::Missing(Kind::Ovs))
+    }
+}
+
+/// What all kinds that are a veth pair have in common.
+struct Link<'a> {
+    spec: &'a AttachmentSpec,
+    ground: &'a Ground,
+    veth: Veth,
+}
+
+impl<'a> Link<'a> {
+    fn new(spec: &'a AttachmentSpec, ground: &'a Ground, derived: Derived) -> Result<Self, Failure> {
+        let AttachmentSpec { guest, ifname, uplink, .. } = spec;
+        if ground.ifname_taken {
+            let text =
+                format!("{guest} has a link {ifname} that is not ours; choose another name with --ifname");
+            return Err(Failure::new(Reason::IfnameTaken, text));
+        }
+        let host_end = spec.host_ifname.clone().unwrap_or(derived.host_end);
+        if ground.host_ifname_taken {
+            let text =
+                format!("this host has a link {host_end} already; choose another name with --host-ifname");
+            return Err(Failure::new(Reason::IfnameTaken, text));
+        }
+        let room = ground.mtu();
+        let mtu = match spec.mtu {
+            Some(mtu) if mtu.get() > room => {
+                let why = format!(
+                    "{mtu} bytes do not pass bridge {uplink}, which has {room}; ask for less, or raise its MTU"
+                );
+                return Err(Failure::field("spec.mtu", why));
+            }
+            Some(mtu) => mtu,
+            None => Mtu::try_from(room)
+                .map_err(|why| Failure::field("spec.mtu", format!("bridge {uplink}: {why}")))?,
+        };
+        let guest_mac = spec.mac.unwrap_or(derived.mac);
+        let veth = Veth {
+            id: derived.id,
+            host_end,
+            host_mac: derived.mac.with_first_octet(0xfe),
+            guest_end: ifname.clone(),
+            guest_mac,
+            mtu,
+            bridge: None,
+        };
+        Ok(Self { spec, ground, veth })
+    }
+
+    fn ensure_bridge(&self, kind: Kind) -> Step {
+        Step::EnsureBridge { bridge: self.spec.uplink.clone(), kind, mac: self.ground.bridge_mac }
+    }
+
+    /// Inside the guest: from a bare link to one with addresses and routes.
+    fn configure(&self, tx_checksum_off: bool) -> Vec<Step> {
+        let ifname = &self.spec.ifname;
+        let addresses = self.spec.addressing.addresses();
+        let wants_v6 =
+            addresses.iter().map(|a| a.addr()).chain(self.spec.gateways.iter().copied()).any(|a| a.is_ipv6());
+        let mut steps = Vec::new();
+        if wants_v6 && self.ground.ipv6_disabled {
+            steps.push(Step::EnableIpv6 { ifname: ifname.clone() });
+        }
+        if tx_checksum_off {
+            steps.push(Step::DisableTxChecksum { ifname: ifname.clone() });
+        }
+        steps.push(Step::SetUp { ifname: ifname.clone() });
+        let add = |&address| Step::AddAddress { ifname: ifname.clone(), address };
+        steps.extend(addresses.iter().map(add));
+        let is_replaced =
+            |saved: &&SavedRoute| self.spec.gateways.iter().any(|g| g.is_ipv6() == saved.is_ipv6());
+        steps.extend(self.ground.default_routes.iter().filter(is_replaced).cloned().map(Step::SetAsideRoute));
+        steps.extend(self.routes().into_iter().map(Step::AddRoute));
+        steps
+    }
+
+    /// Routes in the order in which the kernel takes them: a next hop must be reachable first.
+    fn routes(&self) -> Vec<GuestRoute> {
+        let route = |destination, via| GuestRoute { destination, via, ifname: self.spec.ifname.clone() };
+        let addresses = self.spec.addressing.addresses();
+        let is_on_link = |hop: IpAddr| {
+            let is_link_local = matches!(hop, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            is_link_local || addresses.iter().any(|address| address.net().contains(&hop))
+        };
+        let mut routes = Vec::new();
+        for &gateway in &self.spec.gateways {
+            if !is_on_link(gateway) {
+                routes.push(route(gateway.into(), None));
+            }
+            routes.push(route(everything(gateway), Some(gateway)));
+        }
+        routes.extend(self.spec.routes.iter().map(|wanted| route(wanted.destination, wanted.via)));
+        // A route over a host route of its own comes after it; ties keep the order of the request.
+        routes.sort_by_key(|route| route.via.is_some());
+        routes
+    }
+
+    fn verify(&self) -> Step {
+        Step::Verify(Expected {
+            veth: self.veth.clone(),
+            addresses: self.spec.addressing.addresses().to_vec(),
+            routes: self.routes(),
+        })
+    }
+
+    fn announce(&self) -> Option<Step> {
+        let addresses: Vec<IpAddr> = self.spec.addressing.addresses().iter().map(|a| a.addr()).collect();
+        let announce = |addresses| Step::Announce {
+            ifname: self.spec.ifname.clone(),
+            mac: self.veth.guest_mac,
+            addresses,
+        };
+        (!addresses.is_empty()).then(|| announce(addresses))
+    }
+
+    fn decide(&self, kind: Kind, plan: Vec<Step>) -> Decision {
+        let Veth { host_end, guest_mac, mtu, .. } = self.veth.clone();
+        Decision { plan, kind, host_end, mac: guest_mac, mtu }
+    }
+}
+
+/// The default destination of an address's family.
+fn everything(address: IpAddr) -> ipnet::IpNet {
+    match address {
+        IpAddr::V4(_) => ipnet::Ipv4Net::default().into(),
+        IpAddr::V6(_) => ipnet::Ipv6Net::default().into(),
+    }
+}

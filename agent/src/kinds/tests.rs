@@ -1,0 +1,180 @@
+//! Plans from specs: what is asked and what is there, and the steps that follow.
+
+use pipewright_api::spec::{AttachmentSpec, Kind, Vlan};
+use pipewright_api::wire;
+use uuid::Uuid;
+
+use super::{Bridge, Derived, Ground, plan};
+use crate::host::mark;
+use crate::step::{SavedRoute, Step, undo};
+use pipewright_api::reason::Reason;
+
+const LINUX: Bridge = Bridge::Linux { mtu: 1500, ours: false };
+const USERSPACE: Bridge = Bridge::Ovs { mtu: 1500, ours: true, userspace: true };
+
+fn ground(bridge: Bridge) -> Ground {
+    Ground {
+        bridge,
+        ifname_taken: false,
+        host_ifname_taken: false,
+        ipv6_disabled: false,
+        default_routes: Vec::new(),
+        bridge_mac: "02:00:5e:10:00:01".parse().unwrap(),
+    }
+}
+
+fn spec(change: impl FnOnce(&mut wire::AttachmentSpec)) -> AttachmentSpec {
+    let cidrs = vec!["192.0.2.10/24".to_owned()];
+    let mut asked = wire::AttachmentSpec {
+        guest: "netns:web".into(),
+        uplink: "br0".into(),
+        addressing: Some(wire::attachment_spec::Addressing::StaticAddresses(wire::StaticAddresses { cidrs })),
+        ..Default::default()
+    };
+    change(&mut asked);
+    AttachmentSpec::try_from(asked).unwrap()
+}
+
+fn derived() -> Derived {
+    let id = Uuid::from_u128(1);
+    Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) }
+}
+
+fn lines(spec: &AttachmentSpec, ground: &Ground) -> Vec<String> {
+    plan(spec, ground, derived()).unwrap().plan.iter().map(ToString::to_string).collect()
+}
+
+fn saved(family: &str, text: &str) -> SavedRoute {
+    SavedRoute { text: text.into(), message: family.into() }
+}
+
+#[test]
+fn a_bridge_of_somebody_else_is_neither_made_nor_released() {
+    let decision = plan(&spec(|_| ()), &ground(LINUX), derived()).unwrap();
+
+    let is_bridge = |step: &Step| matches!(step, Step::EnsureBridge { .. } | Step::ReleaseBridge { .. });
+    assert!(!decision.plan.iter().any(is_bridge) && !undo(&decision.plan).iter().any(is_bridge));
+    assert_eq!(decision.kind, Kind::LinuxBridge);
+}
+
+#[test]
+fn the_undo_of_a_plan_is_its_reverse() {
+    let spec = spec(|asked| asked.gateways = vec!["192.0.2.1".into()]);
+    let mut ground = ground(Bridge::Missing(Kind::LinuxBridge));
+    ground.default_routes = vec![saved("02", "default via 198.51.100.1 dev eth0")];
+
+    let decision = plan(&spec, &ground, derived()).unwrap();
+
+    let host_end = decision.host_end;
+    let lines: Vec<String> = undo(&decision.plan).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "guest: ip route del default via 192.0.2.1 dev eth1".to_owned(),
+            "guest: ip route add default via 198.51.100.1 dev eth0".to_owned(),
+            format!("ip link del {host_end}"),
+            "ip link del br0 if it is ours and without ports".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn without_a_replaced_route_nothing_is_undone_inside_the_guest() {
+    let spec = spec(|asked| asked.gateways = vec!["192.0.2.1".into()]);
+
+    let decision = plan(&spec, &ground(LINUX), derived()).unwrap();
+
+    assert!(!undo(&decision.plan).iter().any(Step::is_in_guest));
+}
+
+#[test]
+fn only_the_default_route_of_the_gateways_family_is_set_aside() {
+    let spec = spec(|asked| asked.gateways = vec!["192.0.2.1".into()]);
+    let mut ground = ground(LINUX);
+    ground.default_routes = vec![saved("0a", "default via fe80::1 dev eth0")];
+
+    let decision = plan(&spec, &ground, derived()).unwrap();
+
+    assert!(!decision.plan.iter().any(|step| matches!(step, Step::SetAsideRoute(_))));
+}
+
+#[test]
+fn a_gateway_outside_the_subnet_gets_a_host_route_first() {
+    let spec = spec(|asked| asked.gateways = vec!["198.51.100.1".into()]);
+
+    let lines = lines(&spec, &ground(LINUX));
+
+    let routes: Vec<&String> = lines.iter().filter(|line| line.contains("ip route add")).collect();
+    assert_eq!(
+        routes,
+        [
+            "guest: ip route add 198.51.100.1/32 dev eth1",
+            "guest: ip route add default via 198.51.100.1 dev eth1"
+        ]
+    );
+}
+
+#[test]
+fn ipv6_is_switched_on_only_where_it_is_off_and_wanted() {
+    let v6 = spec(|asked| {
+        let cidrs = vec!["2001:db8::10/64".to_owned()];
+        asked.addressing =
+            Some(wire::attachment_spec::Addressing::StaticAddresses(wire::StaticAddresses { cidrs }));
+    });
+    let off = Ground { ipv6_disabled: true, ..ground(LINUX) };
+    let enables = |spec: &AttachmentSpec, ground: &Ground| {
+        lines(spec, ground).iter().any(|line| line.contains("disable_ipv6"))
+    };
+
+    assert!(enables(&v6, &off) && !enables(&v6, &ground(LINUX)) && !enables(&spec(|_| ()), &off));
+}
+
+#[test]
+fn on_the_userspace_datapath_checksums_are_filled_in_by_the_guest() {
+    let tagged = spec(|asked| asked.vlan = Some(wire::attachment_spec::Vlan::AccessVlan(100)));
+    let kernel = Bridge::Ovs { mtu: 1500, ours: true, userspace: false };
+    let disables =
+        |bridge| lines(&tagged, &ground(bridge)).iter().any(|line| line == "guest: ethtool -K eth1 tx off");
+
+    assert!(disables(USERSPACE) && !disables(kernel));
+}
+
+#[test]
+fn a_port_of_open_vswitch_without_a_vlan_is_refused() {
+    let failure = plan(&spec(|_| ()), &ground(USERSPACE), derived()).unwrap_err();
+
+    assert_eq!((failure.reason(), failure.fact("field")), (Reason::InvalidField, Some("spec.vlan")));
+}
+
+#[test]
+fn a_vlan_on_a_linux_bridge_is_refused() {
+    let tagged = spec(|asked| asked.vlan = Some(wire::attachment_spec::Vlan::AccessVlan(100)));
+    assert_eq!(tagged.vlan, Some(Vlan::Access(100.try_into().unwrap())));
+
+    let failure = plan(&tagged, &ground(LINUX), derived()).unwrap_err();
+
+    assert_eq!(failure.fact("field"), Some("spec.vlan"));
+}
+
+#[test]
+fn an_mtu_above_the_bridges_is_refused_and_none_is_the_bridges() {
+    let small = Bridge::Linux { mtu: 1400, ours: false };
+    let asked = spec(|asked| asked.mtu = 1500);
+
+    let refused = plan(&asked, &ground(small.clone()), derived()).unwrap_err();
+    let inherited = plan(&spec(|_| ()), &ground(small), derived()).unwrap();
+
+    assert_eq!(refused.fact("field"), Some("spec.mtu"));
+    assert_eq!(inherited.mtu.get(), 1400);
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_on_either_side() {
+    let guest = Ground { ifname_taken: true, ..ground(LINUX) };
+    let host = Ground { host_ifname_taken: true, ..ground(LINUX) };
+    let asked = spec(|asked| asked.host_ifname = "vethweb".into());
+
+    for ground in [guest, host] {
+        assert_eq!(plan(&asked, &ground, derived()).unwrap_err().reason(), Reason::IfnameTaken);
+    }
+}

@@ -1,0 +1,67 @@
+//! Errors of the machine as refusals to the caller: reason, code, and a text that says what is left.
+
+use pipewright_api::attachment::Attachment;
+use pipewright_api::reason::{Failure, Reason};
+use tonic::Code;
+
+use crate::step::StepError;
+use crate::switches::ovs::SwitchError;
+
+/// What the caller of Attach is told of a refused step.
+pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String]) -> Failure {
+    let Attachment { id, spec, .. } = attachment;
+    let what = format!("cannot attach {} to {} ({}): {error}", spec.ifname, spec.guest, spec.uplink);
+    if !leftovers.is_empty() {
+        let left = leftovers.join("; ");
+        let text =
+            format!("{what}; and not all of it could be taken back: {left}; `pwctl detach {id}` tries again");
+        return Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"));
+    }
+    let text = format!("{what}; nothing is left of it");
+    match error {
+        StepError::GuestGone => {
+            let text = format!(
+                "guest \"{}\" stopped or restarted meanwhile; nothing of ours is left in it",
+                spec.guest
+            );
+            Failure::new(Reason::GuestChanged, text)
+        }
+        StepError::Switch { source, .. } => {
+            let cause = Failure::from(source.clone());
+            Failure::new(cause.reason(), text).with_code(cause.code())
+        }
+        StepError::Kernel { errno, .. } => {
+            Failure::new(Reason::StepFailed, text).with_code(code_of(*errno)).with("errno", errno.to_string())
+        }
+        StepError::NotAsAsked { .. } | StepError::NotForwarding { .. } | StepError::Injected { .. } => {
+            Failure::new(Reason::StepFailed, text)
+        }
+    }
+}
+
+/// The code that goes with an errno of the kernel.
+fn code_of(errno: i32) -> Code {
+    match errno {
+        libc::EEXIST => Code::AlreadyExists,
+        libc::EOPNOTSUPP | libc::EBUSY => Code::FailedPrecondition,
+        libc::ENOSPC | libc::ENOMEM | libc::ENOBUFS | libc::EXFULL => Code::ResourceExhausted,
+        libc::EINVAL | libc::ENETUNREACH | libc::EHOSTUNREACH => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}
+
+impl From<SwitchError> for Failure {
+    fn from(error: SwitchError) -> Self {
+        let reason = match &error {
+            SwitchError::Down { .. } | SwitchError::Unknown { .. } | SwitchError::NotRealised { .. } => {
+                Reason::OvsdbDown
+            }
+            SwitchError::NoBridge { .. } => Reason::NoUplink,
+            SwitchError::PortTaken { .. } => Reason::IfnameTaken,
+            SwitchError::NoPort { .. } | SwitchError::Refused { .. } | SwitchError::PortError { .. } => {
+                Reason::StepFailed
+            }
+        };
+        Self::new(reason, error.to_string())
+    }
+}

@@ -1,0 +1,101 @@
+//! Steps as people read them: the line of ip(8), ovs-vsctl(8) or another well-known tool that does the same.
+
+use std::fmt;
+
+use pipewright_api::spec::{Kind, Vlan};
+
+use super::{GuestRoute, Port, Step, Veth};
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EnsureBridge { bridge, kind: Kind::LinuxBridge, mac } => {
+                write!(f, "ip link add {bridge} address {mac} up type bridge")
+            }
+            Self::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
+                write!(
+                    f,
+                    "ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} other-config:hwaddr={mac}"
+                )
+            }
+            Self::ReleaseBridge { bridge, kind: Kind::LinuxBridge } => {
+                write!(f, "ip link del {bridge} if it is ours and without ports")
+            }
+            Self::ReleaseBridge { bridge, kind: Kind::Ovs } => {
+                write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
+            }
+            Self::CreateVeth(veth) => veth.fmt(f),
+            Self::DeleteLink { link, .. } => write!(f, "ip link del {link}"),
+            Self::PlugPort(port) => port.fmt(f),
+            Self::UnplugPort { port, .. } => write!(f, "ovs-vsctl --if-exists del-port {port}"),
+            Self::SetPortVlan { port, to, .. } => write!(f, "ovs-vsctl set port {port}{}", VlanColumns(to)),
+            Self::AwaitPort(port) => write!(f, "ovs-vsctl wait-until interface {} 'ofport>0'", port.port),
+            Self::AwaitForwarding { host_end } => write!(f, "wait for operstate up of {host_end}"),
+            Self::EnslaveLink { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
+            Self::FreeLink { link, bridge } => write!(f, "ip link set {link} nomaster if it is in {bridge}"),
+            Self::SetHostLinkUp { link } => write!(f, "ip link set {link} up"),
+            Self::SetHostLinkDown { link } => write!(f, "ip link set {link} down"),
+            Self::EnableIpv6 { ifname } => write!(f, "guest: sysctl net/ipv6/conf/{ifname}/disable_ipv6=0"),
+            Self::DisableTxChecksum { ifname } => write!(f, "guest: ethtool -K {ifname} tx off"),
+            Self::SetUp { ifname } => write!(f, "guest: ip link set {ifname} up"),
+            Self::AddAddress { ifname, address } => write!(f, "guest: ip addr add {address} dev {ifname}"),
+            Self::AddRoute(route) => write!(f, "guest: ip route add {route}"),
+            Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
+            Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
+            Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
+            Self::Verify(expected) => {
+                write!(f, "read back {} and {}", expected.veth.host_end, expected.veth.guest_end)
+            }
+            Self::Announce { ifname, addresses, .. } => {
+                write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Veth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, .. } = self;
+        write!(f, "ip link add {host_end} address {host_mac} mtu {mtu} up")?;
+        if let Some(bridge) = bridge {
+            write!(f, " master {bridge}")?;
+        }
+        write!(f, " type veth peer name {guest_end} address {guest_mac} mtu {mtu} netns GUEST")
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ovs-vsctl add-port {} {}{}", self.bridge, self.port, VlanColumns(&self.vlan))
+    }
+}
+
+impl fmt::Display for GuestRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.destination.prefix_len() {
+            0 => f.write_str("default")?,
+            _ => self.destination.fmt(f)?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        write!(f, " dev {}", self.ifname)
+    }
+}
+
+/// A VLAN as ovs-vsctl's columns of table Port.
+struct VlanColumns<'a>(&'a Vlan);
+
+impl fmt::Display for VlanColumns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Vlan::Access(vlan) => write!(f, " tag={vlan} vlan_mode=access"),
+            Vlan::Trunk(vlans) => {
+                let list: Vec<String> = vlans.iter().map(ToString::to_string).collect();
+                write!(f, " trunks={} vlan_mode=trunk", list.join(","))
+            }
+            Vlan::Every => Ok(()),
+        }
+    }
+}
