@@ -164,7 +164,9 @@ mod tests {
         std::fs::write(&config, "hosts: { a: { endpoint: \"nowhere\" } }").unwrap();
         assert_eq!(
             said(&[]),
-            "1:25: hosts.a.endpoint: \"nowhere\" is not an endpoint: use unix:PATH or http://HOST:PORT"
+            format!(
+                "{shown}:1:25: hosts.a.endpoint: \"nowhere\" is not an endpoint: use unix:PATH or http://HOST:PORT"
+            )
         );
     }
 

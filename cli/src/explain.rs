@@ -103,7 +103,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
 
 /// The command line that was given, for a shell, with more arguments at its end unless they are there already.
 pub(crate) fn command_again(more: &[&str]) -> String {
-    let given = std::env::args().skip(1);
+    let given = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     again(given, more)
 }
 

@@ -26,8 +26,13 @@ pub enum InventoryError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its names or endpoints are wrong.
-    #[error("{0}")]
-    Problems(#[from] Problems),
+    #[error("{}", problems.in_file(name))]
+    Problems {
+        /// What the file is called.
+        name: String,
+        /// All of them.
+        problems: Problems,
+    },
 }
 
 /// Reads the hosts of a file.
@@ -46,5 +51,5 @@ pub fn parse(text: &str, name: &str) -> Result<BTreeMap<Name, Endpoint>, Invento
     let inventory: Inventory = file::parse(text, name)?;
     let mut notes = Notes::default();
     let hosts = read_hosts(&inventory.hosts, &mut notes);
-    Ok(notes.finish(hosts)?)
+    notes.finish(hosts).map_err(|problems| InventoryError::Problems { name: name.to_owned(), problems })
 }

@@ -83,6 +83,11 @@ impl Problems {
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }
+
+    /// One a line, as compilers and editors have it: `fleet.yaml:12:9: …`.
+    pub fn in_file(&self, name: &str) -> String {
+        self.0.iter().map(|problem| format!("{name}:{problem}")).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Collects problems, so that one does not hide the next.

@@ -70,7 +70,7 @@ impl Detach {
     fn whole_id(&self) -> Result<Option<Uuid>, Failed> {
         let GuestRef::Bare(word) = &self.target else { return Ok(None) };
         let Ok(id) = Uuid::try_parse(word) else { return Ok(None) };
-        // Docker's full ids have 64 digits, so 32 of them are ours.
+        // A container's full id has 64 digits and is no UUID.
         match &self.ifname {
             Some(_) => Err(Failed::Usage("an id names one link: leave out --ifname".to_owned())),
             None => Ok(Some(id)),

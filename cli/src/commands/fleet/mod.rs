@@ -15,6 +15,7 @@ use pipewright_coordinator::desired::{desired, nothing};
 use pipewright_coordinator::fleet::{self, FleetFile};
 use pipewright_coordinator::graph;
 use pipewright_coordinator::name::Name;
+use pipewright_coordinator::place::Problems;
 use pipewright_coordinator::rollout::{self, Mode, Outcome, Pace};
 use pipewright_coordinator::status;
 
@@ -167,10 +168,8 @@ fn checked(path: &Path) -> Result<Checked, Failed> {
     check::check(&read(path)?).map_err(|problems| wrong(path, &problems))
 }
 
-/// Each problem on its line, as compilers and editors have it: `fleet.yaml:12:9: …`.
-fn wrong(path: &Path, problems: &pipewright_coordinator::place::Problems) -> Failed {
-    let lines: Vec<String> = problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
-    Failed::Because(lines.join("\n"))
+fn wrong(path: &Path, problems: &Problems) -> Failed {
+    Failed::Because(problems.in_file(&path.display().to_string()))
 }
 
 fn validate(path: &Path) -> Result<ExitCode, Failed> {
