@@ -1,6 +1,7 @@
 //! Bridges that a fleet wants on this host, and the uplinks that join them to the other hosts.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use pipewright_api::net::{LinkName, MacAddr, VlanId};
 use pipewright_api::reason::{Failure, Reason};
@@ -14,6 +15,9 @@ use crate::host::{Host, Refused};
 use crate::kinds::Bridge;
 use crate::step::{Port, Step};
 use crate::switches::ovs::Purpose;
+
+/// How long ovs-vswitchd may take to let go of what was removed.
+const LET_GO: Duration = Duration::from_secs(10);
 
 impl<H: Host> Engine<H> {
     /// Makes a switch as wanted, from whatever there is. Doing it again changes nothing.
@@ -90,7 +94,12 @@ impl<H: Host> Engine<H> {
             return Err(incomplete(&record.spec.name, &leftovers));
         }
         self.shelf.remove_switch(&record.spec.name);
-        self.records.settle(vec![Write::NoSwitch(record.spec.name.clone())]).await
+        self.records.settle(vec![Write::NoSwitch(record.spec.name.clone())]).await?;
+        match record.spec.kind {
+            // The uplink is the host's again only when ovs-vswitchd has let go of it.
+            Kind::Ovs => Ok(self.ovs.settled(Instant::now() + LET_GO).await?),
+            Kind::LinuxBridge => Ok(()),
+        }
     }
 
     /// Whether a recorded switch is as it was made.

@@ -239,6 +239,17 @@ impl Ovs {
         self.wait_for(deadline, port.as_str(), |live| port_state(live, port, id)).await
     }
 
+    /// Waits until ovs-vswitchd has acted on all that is in the database by now; so it has let go of links that were
+    /// unplugged. `ovs-vsctl` without `--no-wait`
+    ///
+    /// # Errors
+    /// [`SwitchError::NotRealised`] after the deadline; [`SwitchError::Down`] if by then the database is.
+    pub async fn settled(&self, deadline: std::time::Instant) -> Result<(), SwitchError> {
+        let asked = self.desk.live.read().root().map_or(0, |root| root.next_cfg);
+        let deadline = Instant::from_std(deadline);
+        self.wait_for(deadline, "a change", |live| live.has_done(asked).then_some(Ok(()))).await
+    }
+
     /// Waits until `state` says something.
     async fn wait_for<T>(
         &self,
