@@ -172,6 +172,21 @@ pub(super) fn find(requests: &mut Requests, name: &str) -> Result<Option<LinkFac
     }
 }
 
+/// Whether there is a link of that number, and up.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn is_up(requests: &mut Requests, index: u32) -> Result<bool, KernelError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![without_statistics()];
+    match requests.request(&Request::new(RouteNetlinkMessage::GetLink(message), 0)) {
+        Ok(replies) => Ok(LinkFacts::of_replies(&replies).is_some_and(|link| link.up)),
+        Err(error) if error.errno == libc::ENODEV => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The number of a link; ENODEV says which is missing.
 pub(super) fn index(requests: &Requests, name: &LinkName) -> Result<u32, KernelError> {
     rustix::net::netdevice::name_to_index(requests, name.as_str()).map_err(|errno| match errno {

@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
         };
         for (place, answer) in places.into_iter().zip(answers) {
             let step = &steps[place];
-            if let Err(error) = answer.map(drop).or_else(|error| pardon(&guest.requests, step, error)) {
+            if let Err(error) = answer.map(drop).or_else(|error| pardon(&mut guest.requests, step, error)) {
                 return (place, Err(refusal(step, error)));
             }
         }
@@ -288,14 +288,13 @@ fn request(requests: &Requests, step: &Step) -> Result<Option<Request>, KernelEr
 }
 
 /// What a refused undo may be refused for.
-fn pardon(requests: &Requests, step: &Step, error: KernelError) -> Result<(), KernelError> {
+fn pardon(requests: &mut Requests, step: &Step, error: KernelError) -> Result<(), KernelError> {
     let is_pardoned = match step {
         Step::RemoveRoute(_) | Step::SetAsideRoute(_) => matches!(error.errno, libc::ESRCH | libc::ENODEV),
         Step::RestoreRoute(_) if error.errno == libc::EEXIST => true,
         // Over a link that is gone or down there are no routes: the kernel itself would have removed it.
-        Step::RestoreRoute(_) if error.errno == libc::ENETDOWN => true,
         Step::RestoreRoute(saved) => match saved_route::oif(saved)? {
-            Some(oif) => rustix::net::netdevice::index_to_name(requests, oif).is_err(),
+            Some(oif) => !link::is_up(requests, oif)?,
             None => false,
         },
         _ => false,
