@@ -1,12 +1,12 @@
-//! Deleting links. The kernel acknowledges a deletion after an RCU barrier, 16 to 24 ms, although the link is gone after
-//! 0.4 ms; so few threads wait for it on behalf of everybody, and whoever asked goes on at the kernel's notice.
+//! Deleting links. The kernel acknowledges a deletion after an RCU barrier, 16 to 40 ms, although the link is gone after
+//! 0.4 ms; so threads of ours wait for it on behalf of whoever asked, who goes on at the kernel's notice.
 //!
-//! What piles up meanwhile goes together: moved to a group of its own and deleted by the group, a link costs 0.6 ms. A
-//! group stays small, because attaches wait while it is deleted.
+//! Only one of them at a time is in the part that holds the kernel's lock for links: each attach takes that lock some ten
+//! times, and would wait for all of them each time. What piles up meanwhile goes together: moved to a group of its own
+//! and deleted by the group, a link costs less than alone.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
@@ -15,10 +15,12 @@ use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::watch::Seen;
 
-/// Threads that wait for the kernel.
-const THREADS: usize = 4;
-/// Links that are deleted together; each holds up an attach beside it by 0.6 ms.
-const TOGETHER: usize = 16;
+/// Threads that stand ready; each thread that is made on demand ends when that many are idle.
+const STANDING: usize = 4;
+/// Threads that wait for the kernel at most. A barrier lasts as long as some thirty deletions.
+const THREADS: usize = 32;
+/// Links that are deleted together; each holds up an attach beside it by 0.5 ms.
+const TOGETHER: usize = 8;
 
 /// The threads that delete; they end with this value.
 #[derive(Debug)]
@@ -26,16 +28,21 @@ pub(super) struct Deleter {
     queue: Arc<Queue>,
 }
 
+/// Links that wait to be deleted.
 #[derive(Debug, Default)]
-struct Queue {
+pub(super) struct Queue {
     state: Mutex<State>,
-    arrived: Condvar,
-    batches: AtomicU32,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Links that are being deleted and not gone yet.
+    under_way: HashSet<u32>,
+    threads: usize,
+    idle: usize,
+    batches: u32,
     is_closed: bool,
 }
 
@@ -48,47 +55,77 @@ struct Job {
     teller: mpsc::Sender<Seen>,
 }
 
+/// What one thread does next.
+struct Batch {
+    jobs: Vec<Job>,
+    number: u32,
+    /// Nobody is left for the next batch.
+    is_last_idle: bool,
+}
+
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A list of jobs is whole at every moment.
+        // Each change of the lists is one statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next jobs, as many as go together; none at the end.
-    fn take(&self) -> Vec<Job> {
-        let is_idle = |state: &mut State| state.jobs.is_empty() && !state.is_closed;
-        let waited = self.arrived.wait_while(self.state(), is_idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+    /// To be called with each link that the kernel says is gone.
+    pub(super) fn is_gone(&self, index: u32) {
+        let mut state = self.state();
+        if state.under_way.remove(&index) && state.under_way.is_empty() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for jobs; `None` at the end.
+    fn take(&self) -> Option<Batch> {
+        let must_wait =
+            |state: &mut State| !state.is_closed && (state.jobs.is_empty() || !state.under_way.is_empty());
+        let mut state =
+            self.changed.wait_while(self.state(), must_wait).unwrap_or_else(PoisonError::into_inner);
         let count = state.jobs.len().min(TOGETHER);
-        state.jobs.drain(..count).collect()
+        let jobs: Vec<Job> = state.jobs.drain(..count).collect();
+        if jobs.is_empty() {
+            return None;
+        }
+        state.under_way.extend(jobs.iter().map(|job| job.index));
+        state.batches = state.batches.wrapping_add(1);
+        state.idle -= 1;
+        let is_last_idle = state.idle == 0 && state.threads < THREADS;
+        if is_last_idle {
+            state.threads += 1;
+            state.idle += 1;
+        }
+        Some(Batch { jobs, number: state.batches, is_last_idle })
+    }
+
+    /// Whether the thread that did a batch is to go on.
+    fn is_wanted_again(&self) -> bool {
+        let mut state = self.state();
+        let is_wanted = state.idle < STANDING;
+        if is_wanted {
+            state.idle += 1;
+        } else {
+            state.threads -= 1;
+        }
+        is_wanted
     }
 }
 
 impl Deleter {
-    /// Starts the threads in the calling thread's network namespace. They stand ready, because a thread that is made by
-    /// one in a guest's namespace begins there.
+    /// Starts threads in the calling thread's network namespace. They stand ready and make others themselves, because a
+    /// thread that is made by one in a guest's namespace begins there.
     ///
     /// # Errors
     /// What socket(2) says; EAGAIN when no thread can be made.
-    pub(super) fn start() -> io::Result<Self> {
-        let deleter = Self { queue: Arc::default() };
-        for number in 0..THREADS {
-            let queue = deleter.queue.clone();
-            let mut requests = Requests::open()?;
-            thread::Builder::new().name(format!("deleter-{number}")).spawn(move || {
-                loop {
-                    let jobs = queue.take();
-                    if jobs.is_empty() {
-                        return;
-                    }
-                    delete(&mut requests, &queue.batches, jobs);
-                    if !requests.is_reusable()
-                        && let Ok(new) = Requests::open()
-                    {
-                        requests = new;
-                    }
-                }
-            })?;
+    pub(super) fn start(queue: Arc<Queue>) -> io::Result<Self> {
+        let deleter = Self { queue };
+        for _ in 0..STANDING {
+            let mut state = deleter.queue.state();
+            state.threads += 1;
+            state.idle += 1;
+            drop(state);
+            spawn(deleter.queue.clone(), Requests::open()?)?;
         }
         Ok(deleter)
     }
@@ -96,19 +133,50 @@ impl Deleter {
     /// Deletes a link that was just seen to be ours. `teller` hears [`Seen::Gone`] or [`Seen::Refused`].
     pub(super) fn delete(&self, link: &LinkFacts, teller: mpsc::Sender<Seen>) {
         self.queue.state().jobs.push_back(Job { index: link.index, group: link.group, teller });
-        self.queue.arrived.notify_one();
+        self.queue.changed.notify_one();
     }
 }
 
 impl Drop for Deleter {
     fn drop(&mut self) {
         self.queue.state().is_closed = true;
-        self.queue.arrived.notify_all();
+        self.queue.changed.notify_all();
     }
 }
 
-fn delete(requests: &mut Requests, batches: &AtomicU32, jobs: Vec<Job>) {
-    let alone = if jobs.len() > 1 { delete_together(requests, batches, jobs) } else { jobs };
+fn spawn(queue: Arc<Queue>, requests: Requests) -> io::Result<()> {
+    thread::Builder::new().name("deleter".to_owned()).spawn(move || work(&queue, requests))?;
+    Ok(())
+}
+
+fn work(queue: &Arc<Queue>, mut requests: Requests) {
+    while let Some(batch) = queue.take() {
+        if batch.is_last_idle
+            && let Err(error) = Requests::open().and_then(|requests| spawn(queue.clone(), requests))
+        {
+            tracing::warn!(%error, "no more threads to delete links");
+            let mut state = queue.state();
+            state.threads -= 1;
+            state.idle -= 1;
+        }
+        let indices: Vec<u32> = batch.jobs.iter().map(|job| job.index).collect();
+        delete(&mut requests, batch.number, batch.jobs);
+        // Those that could not be deleted are never announced as gone.
+        indices.into_iter().for_each(|index| queue.is_gone(index));
+        if !requests.is_reusable() {
+            match Requests::open() {
+                Ok(new) => requests = new,
+                Err(error) => tracing::error!(%error, "a thread that deletes links has no socket"),
+            }
+        }
+        if !queue.is_wanted_again() {
+            return;
+        }
+    }
+}
+
+fn delete(requests: &mut Requests, batch: u32, jobs: Vec<Job>) {
+    let alone = if jobs.len() > 1 { delete_together(requests, batch, jobs) } else { jobs };
     for job in alone {
         let mut result = requests.request(&link::delete(job.index)).map(drop);
         if let Err(error) = &mut result
@@ -122,12 +190,12 @@ fn delete(requests: &mut Requests, batches: &AtomicU32, jobs: Vec<Job>) {
 }
 
 /// Deletes links as one group; gives back those that are to be tried one by one.
-fn delete_together(requests: &mut Requests, batches: &AtomicU32, jobs: Vec<Job>) -> Vec<Job> {
+fn delete_together(requests: &mut Requests, batch: u32, jobs: Vec<Job>) -> Vec<Job> {
     // A number that no batch under way has: what an earlier agent left in one was deleted when we started.
-    let group = mark::doomed(batches.fetch_add(1, Ordering::Relaxed));
-    let mut batch: Vec<_> = jobs.iter().map(|job| link::set_group(job.index, group)).collect();
-    batch.push(link::delete_group(group));
-    let Ok(mut answers) = requests.batch(&batch) else { return jobs };
+    let group = mark::doomed(batch);
+    let mut messages: Vec<_> = jobs.iter().map(|job| link::set_group(job.index, group)).collect();
+    messages.push(link::delete_group(group));
+    let Ok(mut answers) = requests.batch(&messages) else { return jobs };
     match answers.pop() {
         Some(Ok(_)) => {
             let each = jobs.into_iter().zip(answers);

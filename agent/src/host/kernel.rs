@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::host::deleter::Deleter;
+use crate::host::deleter::{Deleter, Queue};
 use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
@@ -84,11 +84,12 @@ impl Kernel {
             Err(error) => tracing::debug!(%error, "the network namespace of pid 1 cannot be seen"),
         }
 
+        let deletions = Arc::<Queue>::default();
         let inner = Inner {
             hosts,
             sockets: Sockets::default(),
-            watch: Watch::start()?,
-            deleter: Deleter::start()?,
+            watch: Watch::start(deletions.clone())?,
+            deleter: Deleter::start(deletions)?,
             guest_watch: GuestWatch::start()?,
         };
         delete_doomed(&inner.sockets)?;

@@ -15,6 +15,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use tokio::sync::broadcast;
 
+use crate::host::deleter::Queue;
 use crate::host::link::{self, LinkFacts, Operstate, RTM_DELLINK, RTM_NEWLINK};
 use crate::host::netlink::{KernelError, Requests, messages};
 
@@ -77,6 +78,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
+    deletions: Arc<Queue>,
     events: broadcast::Sender<LinkEvent>,
 }
 
@@ -120,6 +122,9 @@ impl Shared {
     }
 
     fn tell(&self, event: LinkEvent) {
+        if event.kind == LinkChange::Deleted {
+            self.deletions.is_gone(event.index);
+        }
         let seen = match event.kind {
             LinkChange::New => Seen::State(event.operstate),
             LinkChange::Deleted => Seen::Gone,
@@ -140,17 +145,21 @@ impl Shared {
 }
 
 impl Watch {
-    /// Begins to listen in the calling thread's network namespace.
+    /// Begins to listen in the calling thread's network namespace. `deletions` hears of links that are gone.
     ///
     /// # Errors
     /// What socket(2) and bind(2) say; the kernel's refusal to list the links.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(deletions: Arc<Queue>) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, QUEUE)?;
         socket.set_non_blocking(true)?;
         socket.bind(&SocketAddr::new(0, LINKS))?;
 
-        let shared = Arc::new(Shared { waiting: Mutex::default(), events: broadcast::Sender::new(BACKLOG) });
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            deletions,
+            events: broadcast::Sender::new(BACKLOG),
+        });
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let mut listener = Listener {
             socket,

@@ -4,8 +4,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use pipewright_agent::host::facts::LinkState;
 use pipewright_agent::step::Step;
+use pipewright_api::condition::GuestLinkState;
 
 use crate::lab::{Host, Space, delete, name, on_a_host, plan, veth};
 
@@ -92,7 +92,7 @@ fn the_state_of_a_link_is_seen_from_inside_and_its_changes_are_heard() {
         let other = neighbour(&host).await;
         let guest = Space::new("g");
         let eth1 = name("eth1");
-        assert_eq!(host.kernel.link_state(&guest.open(), &eth1).await.unwrap(), LinkState::default());
+        assert_eq!(host.kernel.link_state(&guest.open(), &eth1).await.unwrap(), GuestLinkState::default());
         let mut changes = host.kernel.guest_changes();
         changes.mark_unchanged();
 
@@ -108,7 +108,7 @@ fn the_state_of_a_link_is_seen_from_inside_and_its_changes_are_heard() {
         let answered = async {
             loop {
                 let state = host.kernel.link_state(&guest.open(), &eth1).await.unwrap();
-                if state.gateway_state.as_deref() == Some("reachable") {
+                if state.gateway_state == "reachable" {
                     return;
                 }
                 changes.changed().await.unwrap();
