@@ -4,6 +4,8 @@ use pipewright_api::client::ClientError;
 use pipewright_api::reason::{Failure, Reason};
 use uuid::Uuid;
 
+use crate::args::Global;
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
@@ -14,39 +16,38 @@ pub(crate) enum Failed {
     #[error("{0}")]
     Because(String),
     /// An agent refused, or could not be asked.
-    #[error("{}", explain(.0, None))]
+    #[error("{}", explain(.0))]
     Client(#[from] ClientError),
     /// Standard output is closed or full.
     #[error("cannot write the answer: {0}")]
     Output(std::io::Error),
 }
 
-/// Explains an error of a change that can be asked for again: `again` makes the command that asks with the same id.
-pub(crate) fn change(error: &ClientError, again: impl FnOnce(Uuid) -> String) -> Failed {
+/// Explains an error of a change: one whose answer was lost says which commands tell, and make it once at most.
+pub(crate) fn change(error: &ClientError, global: &Global) -> Failed {
+    let given = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    Failed::Because(change_text(error, global, given))
+}
+
+fn change_text(error: &ClientError, global: &Global, given: impl Iterator<Item = String>) -> String {
     match error {
-        ClientError::Unknown { request_id, .. } => {
-            let again = again(*request_id);
-            Failed::Because(explain(error, Some(&again)))
-        }
+        ClientError::Unknown { request_id, .. } => format!(
+            "{}\nsee what became of it with\n  {}\nor ask again, which makes it once at most, with\n  {}",
+            explain(error),
+            operation(global, *request_id),
+            again(given, *request_id)
+        ),
         ClientError::Refused(_) | ClientError::Unreachable { .. } | ClientError::Protocol { .. } => {
-            Failed::Because(explain(error, None))
+            explain(error)
         }
     }
 }
 
-/// The text for an error, and the command that asks for the same change again.
-fn explain(error: &ClientError, again: Option<&str>) -> String {
+fn explain(error: &ClientError) -> String {
     match error {
         ClientError::Refused(failure) => refusal(failure),
         ClientError::Unknown { request_id, why } => {
-            let mut text = format!(
-                "it is unknown whether the change was made: {why}\nrequest {request_id}; see what became of it with\n  \
-                 pwctl operation {request_id}"
-            );
-            if let Some(again) = again {
-                text.push_str(&format!("\nor ask again, which makes it once at most, with\n  {again}"));
-            }
-            text
+            format!("it is unknown whether the change was made: {why}; request {request_id}")
         }
         ClientError::Unreachable { .. } | ClientError::Protocol { .. } => error.to_string(),
     }
@@ -74,17 +75,17 @@ pub(crate) fn refusal(failure: &Failure) -> String {
 /// What can be done about a refusal, where the agent cannot know it.
 fn advice(reason: Reason) -> Option<&'static str> {
     match reason {
-        Reason::SpecDiffers => Some("detach it first, or ask for what is there; `pwctl list` shows it"),
         Reason::GuestAmbiguous => Some("say which, as docker:NAME or netns:NAME"),
         Reason::RollbackIncomplete => Some("`pwctl detach` tries again to remove what is left"),
         Reason::Stopping => Some("ask again when it has started"),
-        Reason::OperationNotFound => Some("the agent never accepted that request, so it changed nothing"),
         Reason::Resync => Some("watch again from now on, without --resume, and list what is there"),
         Reason::Internal => Some("this is a defect of the agent; its log says more"),
         Reason::Unspecified
         | Reason::InvalidField
         | Reason::GuestNotFound
         | Reason::AttachmentNotFound
+        | Reason::OperationNotFound
+        | Reason::SpecDiffers
         | Reason::IfnameTaken
         | Reason::GuestNotRunning
         | Reason::GuestIsHost
@@ -101,18 +102,31 @@ fn advice(reason: Reason) -> Option<&'static str> {
     }
 }
 
-/// The command line that was given, for a shell, with more arguments at its end unless they are there already.
-pub(crate) fn command_again(more: &[&str]) -> String {
-    let given = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    again(given, more)
+/// The command that asks the same agent what became of a request.
+fn operation(global: &Global, id: Uuid) -> String {
+    let mut words = vec!["pwctl".to_owned()];
+    if let Some(host) = &global.host {
+        words.extend(["--host".to_owned(), host.to_string()]);
+    }
+    if let Some(endpoint) = &global.endpoint {
+        words.extend(["--endpoint".to_owned(), endpoint.to_string()]);
+    }
+    words.extend(["operation".to_owned(), id.to_string()]);
+    line(&words)
 }
 
-fn again(given: impl Iterator<Item = String>, more: &[&str]) -> String {
+/// The command line that was given, with the request's id.
+fn again(given: impl Iterator<Item = String>, id: Uuid) -> String {
+    const FLAG: &str = "--request-id";
     let mut words = vec!["pwctl".to_owned()];
     words.extend(given);
-    if more.first().is_some_and(|flag| !words.iter().any(|word| word.split('=').next() == Some(*flag))) {
-        words.extend(more.iter().map(|word| (*word).to_owned()));
+    if !words.iter().any(|word| word.split('=').next() == Some(FLAG)) {
+        words.extend([FLAG.to_owned(), id.to_string()]);
     }
+    line(&words)
+}
+
+fn line(words: &[String]) -> String {
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
@@ -128,23 +142,44 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Cli;
+    use clap::Parser;
     use pipewright_api::client::Endpoint;
 
     const ID: Uuid = Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001);
+
+    /// What is said of an error of a command line.
+    fn said(error: &ClientError, given: &[&str]) -> String {
+        let global = Cli::try_parse_from(["pwctl"].iter().chain(given)).unwrap().global;
+        change_text(error, &global, given.iter().map(|word| (*word).to_owned()))
+    }
 
     #[test]
     fn a_lost_answer_is_unknown_and_says_how_to_ask_again() {
         let error = ClientError::Unknown { request_id: ID, why: "no answer in time".to_owned() };
 
-        let failed = change(&error, |id| format!("pwctl attach br0 web --request-id {id}"));
+        let said =
+            said(&error, &["--host", "a", "attach", "br0", "web", "--no-ip", "--mac", "U:it's two words"]);
 
         let expected = "\
-it is unknown whether the change was made: no answer in time
-request 0198c0de-0000-7000-8000-000000000001; see what became of it with
-  pwctl operation 0198c0de-0000-7000-8000-000000000001
+it is unknown whether the change was made: no answer in time; request 0198c0de-0000-7000-8000-000000000001
+see what became of it with
+  pwctl --host a operation 0198c0de-0000-7000-8000-000000000001
 or ask again, which makes it once at most, with
-  pwctl attach br0 web --request-id 0198c0de-0000-7000-8000-000000000001";
-        assert_eq!(failed.to_string(), expected);
+  pwctl --host a attach br0 web --no-ip --mac 'U:it'\\''s two words' --request-id 0198c0de-0000-7000-8000-000000000001";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_request_id_that_was_given_is_not_given_twice() {
+        let error = ClientError::Unknown { request_id: ID, why: "no answer in time".to_owned() };
+        let id = ID.to_string();
+        let with_equals = format!("--request-id={id}");
+        for given in [&["detach", "web", "--request-id", &id][..], &["detach", "web", &with_equals]] {
+            let said = said(&error, given);
+
+            assert_eq!(said.lines().last().unwrap(), format!("  pwctl {}", given.join(" ")));
+        }
     }
 
     #[test]
@@ -153,14 +188,14 @@ or ask again, which makes it once at most, with
             Failure::new(Reason::RollbackIncomplete, "cannot detach eth1 from web: 1 step left undone")
                 .with("leftovers", "link pwh7f3a\nport pwh7f3a of ovs0");
 
-        let failed = change(&ClientError::Refused(failure), |_| unreachable!("a refusal is known"));
+        let said = said(&ClientError::Refused(failure), &["detach", "web"]);
 
         let expected = "\
 cannot detach eth1 from web: 1 step left undone [ROLLBACK_INCOMPLETE]
   leftovers: link pwh7f3a
     port pwh7f3a of ovs0
 `pwctl detach` tries again to remove what is left";
-        assert_eq!(failed.to_string(), expected);
+        assert_eq!(said, expected);
     }
 
     #[test]
@@ -183,24 +218,5 @@ cannot detach eth1 from web: 1 step left undone [ROLLBACK_INCOMPLETE]
             "cannot reach the agent at unix:/run/pipewright/agent.sock: No such file or directory (os error 2); check \
              that pwagent runs there"
         );
-    }
-
-    #[test]
-    fn the_command_to_ask_again_can_be_pasted_into_a_shell() {
-        let given = ["attach", "br0", "it's", "--mac", "U:two words"].map(str::to_owned);
-
-        assert_eq!(
-            again(given.into_iter(), &["--request-id", "7"]),
-            "pwctl attach br0 'it'\\''s' --mac 'U:two words' --request-id 7"
-        );
-    }
-
-    #[test]
-    fn a_request_id_that_was_given_is_not_given_twice() {
-        for given in [&["attach", "--request-id", "7"][..], &["attach", "--request-id=7"]] {
-            let line = again(given.iter().map(|word| (*word).to_owned()), &["--request-id", "7"]);
-
-            assert_eq!(line, format!("pwctl {}", given.join(" ")));
-        }
     }
 }

@@ -95,9 +95,7 @@ impl Attach {
         super::block_on(async {
             let client = connect::client(global)?;
             let attached = client.attach(request_id, &spec, dry_run).await;
-            let attached = attached.map_err(|error| {
-                explain::change(&error, |id| explain::command_again(&["--request-id", &id.to_string()]))
-            })?;
+            let attached = attached.map_err(|error| explain::change(&error, global))?;
             print(global, attached, dry_run)
         })
     }
@@ -160,24 +158,46 @@ fn print(global: &Global, attached: Attached, dry_run: bool) -> Result<(), Faile
 
 fn lines(answer: &wire::AttachResponse, dry_run: bool) -> String {
     let Some(attachment) = &answer.attachment else { return String::new() };
-    let mut text = table::attachments(std::slice::from_ref(attachment));
-    if dry_run {
-        text.push_str("\n\nnothing was changed; what would be done:");
-        for step in &attachment.plan {
-            text.push_str(&format!("\n  {}", table::clean(step)));
+    match (dry_run, answer.created) {
+        // The id and what is derived from it are another's when it is made.
+        (true, true) => {
+            let steps = attachment.plan.iter().map(|step| format!("\n  {}", table::clean(step)));
+            format!("nothing was changed; what would be done:{}", steps.collect::<String>())
         }
-    } else if !answer.created {
-        text.push_str("\n\nit was there already; nothing was changed");
+        (false, true) => table::attachments(std::slice::from_ref(attachment)),
+        (_, false) => {
+            let there = table::attachments(std::slice::from_ref(attachment));
+            format!("{there}\n\nit was there already; nothing was changed")
+        }
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use pipewright_api::wire;
 
+    use super::lines;
     use crate::args::{Cli, Command};
     use crate::explain::Failed;
+
+    #[test]
+    fn an_attachment_is_shown_and_a_dry_run_shows_its_steps() {
+        let attachment = wire::Attachment {
+            id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
+            plan: vec!["ip link add br0 type bridge".to_owned(), "guest: ip link set eth1 up".to_owned()],
+            ..wire::Attachment::default()
+        };
+        let made = wire::AttachResponse { attachment: Some(attachment), created: true };
+        let there = wire::AttachResponse { created: false, ..made.clone() };
+
+        assert!(lines(&made, false).lines().nth(1).is_some_and(|row| row.starts_with("0198c0de  ")));
+        assert!(lines(&there, false).ends_with("\n\nit was there already; nothing was changed"));
+        assert_eq!(
+            lines(&made, true),
+            "nothing was changed; what would be done:\n  ip link add br0 type bridge\n  guest: ip link set eth1 up"
+        );
+    }
 
     /// The spec that a command line asks for as JSON, or what is said of it. Nothing connects here.
     fn asked(arguments: &str) -> Result<serde_json::Value, String> {

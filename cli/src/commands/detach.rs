@@ -56,11 +56,7 @@ impl Detach {
         let detached = match client.detach(request_id, &target, self.dry_run).await {
             Ok(detached) => detached,
             Err(ClientError::Refused(failure)) if is_gone(failure.reason()) => Vec::new(),
-            Err(error) => {
-                return Err(explain::change(&error, |id| {
-                    explain::command_again(&["--request-id", &id.to_string()])
-                }));
-            }
+            Err(error) => return Err(explain::change(&error, global)),
         };
         let answer: wire::DetachResponse = detached.into();
         output::answer(global.output, &answer, |answer| lines(answer, self.dry_run))

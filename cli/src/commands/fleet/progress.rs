@@ -73,7 +73,7 @@ impl Shown {
         } else {
             format!("; waiting for {}{more}", waiting.join(", "))
         };
-        format!("{verb}: {} of {} hosts{waiting}", self.done, self.hosts)
+        format!("{verb}: {} of {}{waiting}", self.done, report::count(self.hosts, "host"))
     }
 }
 
