@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use pipewright_api::net::LinkName;
 use pipewright_api::spec::Kind;
 
 use crate::step::{Port, Step, StepError};
-use crate::switches::ovs::{Ovs, OvsPort, Plug, SwitchError};
+use crate::switches::ovs::{Ovs, OvsPort, Plug, Released, SwitchError};
 
 /// How long ovs-vswitchd may take to make a port. With a thousand ports on the bridge it needs a good second for fifty
 /// more.
 const REALISED: Duration = Duration::from_secs(10);
+/// How long ovs-vswitchd may take to delete the link of a bridge.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// Takes one step whose place is Open vSwitch.
 ///
@@ -23,7 +26,11 @@ pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
         }
         // What is not ours, or still has ports, is left; that is what releasing means.
         Step::ReleaseBridge { bridge, kind: Kind::Ovs } => {
-            ovs.release_bridge(bridge).await.map(|_| ()).map_err(refused)
+            match ovs.release_bridge(bridge).await.map_err(refused)? {
+                Released::Yes => let_go(ovs, bridge).await,
+                Released::Absent | Released::Foreign | Released::InUse => {}
+            }
+            Ok(())
         }
         Step::PlugPort(Port { id, bridge, port, vlan, purpose }) => {
             let plug = Plug {
@@ -46,6 +53,14 @@ pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
             compare(wanted, ovs.port(&wanted.port))
         }
         _ => unreachable!("{step} is not a step of Open vSwitch"),
+    }
+}
+
+/// Waits until a bridge's own link is gone from the host. The bridge is out of the database, so an ovs-vswitchd that does
+/// not run, or hangs, deletes the link when it does run again: nothing that the caller could do.
+async fn let_go(ovs: &Ovs, bridge: &LinkName) {
+    if let Err(error) = ovs.settled(Instant::now() + LET_GO).await {
+        tracing::warn!(%bridge, %error, "the bridge is released, but its link is still there");
     }
 }
 
