@@ -47,8 +47,10 @@ impl<H: Host> Engine<H> {
 
     fn link_is_gone(self: &Arc<Self>, name: &str) {
         let Some(record) = self.shelf.by_host_end(name) else { return };
-        if record.attachment.state != State::Attached {
-            return;
+        // One that is still being made is looked at when it is: the lock is held until then.
+        match record.attachment.state {
+            State::Attaching | State::Attached => {}
+            State::Detaching | State::Detached | State::Incomplete => return,
         }
         let engine = Arc::clone(self);
         tokio::spawn(async move { engine.lose(record.attachment.id).await });
