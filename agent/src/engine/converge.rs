@@ -1,6 +1,5 @@
 //! Making the host look like a fleet's document: desired (the document) against recorded and observed gives changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -61,18 +60,13 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// In this order: what is in the way goes, switches come, links are plugged, switches that nobody needs go.
     async fn converge(&self, spec: &HostSpec, request: Uuid) -> Result<Vec<Change>, Failure> {
         let mut changes = Vec::new();
         let todo = self.differences(spec).await?;
-        let mut phases: BTreeMap<u8, Vec<Todo>> = BTreeMap::new();
-        for one in todo {
-            phases.entry(one.phase()).or_default().push(one);
-        }
-        for (_, phase) in phases {
+        for phase in todo.chunk_by(|a, b| a.phase() == b.phase()) {
             let done = stream::iter(phase)
                 .map(|todo| async move {
-                    let failure = self.carry_out(&todo, &spec.fleet, request).await.err();
+                    let failure = self.carry_out(todo, &spec.fleet, request).await.err();
                     todo.change(failure)
                 })
                 .buffered(AT_ONCE);
@@ -97,6 +91,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What is to be done, in this order: what is in the way goes, switches come, links are plugged, switches that nobody
+    /// needs go.
     async fn differences(&self, spec: &HostSpec) -> Result<Vec<Todo>, Failure> {
         let mut todo = Vec::new();
         for switch in &spec.switches {
@@ -120,6 +116,7 @@ impl<H: Host> Engine<H> {
             }
         }
         todo.extend(records.into_iter().map(Todo::Detach));
+        todo.sort_by_key(Todo::phase);
         Ok(todo)
     }
 

@@ -85,13 +85,11 @@ impl<H: Host> Engine<H> {
         link: Option<&LinkFacts>,
         asked: Option<Kind>,
     ) -> Result<Option<Bridge>, Failure> {
-        // A linux bridge that is to be made does not need Open vSwitch to run.
-        let is_linux =
-            asked == Some(Kind::LinuxBridge) || (asked.is_none() && name.as_str().starts_with("br"));
+        // A bridge of Open vSwitch that works has a link of its name; only one that is to be made has none yet.
+        let may_be_made = asked == Some(Kind::Ovs) || (asked.is_none() && name.as_str().starts_with("ovs"));
         let bridge = match self.ovs.bridge(name).await {
             Ok(bridge) => bridge,
-            Err(SwitchError::Down { .. }) if is_linux && link.is_none() => None,
-            Err(SwitchError::Down { .. }) if link.is_some_and(|link| !may_be_ovs(link)) => None,
+            Err(SwitchError::Down { .. }) if !link.map_or(may_be_made, may_be_ovs) => None,
             Err(error) => return Err(error.into()),
         };
         let mtu = link.map_or(Mtu::ETHERNET.get(), |link| link.mtu);
