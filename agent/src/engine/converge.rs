@@ -62,11 +62,13 @@ impl<H: Host> Engine<H> {
 
     async fn converge(&self, spec: &HostSpec, request: Uuid) -> Result<Vec<Change>, Failure> {
         let mut changes = Vec::new();
-        let todo = self.differences(spec).await?;
-        for phase in todo.chunk_by(|a, b| a.phase() == b.phase()) {
-            let done = stream::iter(phase)
+        let mut todo = self.differences(spec).await?;
+        while let Some(phase) = todo.first().map(Todo::phase) {
+            let count = todo.iter().take_while(|todo| todo.phase() == phase).count();
+            let now: Vec<Todo> = todo.drain(..count).collect();
+            let done = stream::iter(now)
                 .map(|todo| async move {
-                    let failure = self.carry_out(todo, &spec.fleet, request).await.err();
+                    let failure = self.carry_out(&todo, &spec.fleet, request).await.err();
                     todo.change(failure)
                 })
                 .buffered(AT_ONCE);
