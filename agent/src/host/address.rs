@@ -11,7 +11,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 
-use crate::host::netlink::{KernelError, Request, Requests, attributes, read_u32};
+use crate::host::message::{attributes, read_u32};
+use crate::host::netlink::{KernelError, Request, Requests};
 
 /// Size of `struct ifaddrmsg`, in bytes.
 const BODY: usize = 8;

@@ -1,14 +1,15 @@
 //! Deleting links. The kernel acknowledges a deletion after an RCU barrier, 16 to 40 ms, although the link is gone after
 //! 0.4 ms; so threads of ours wait for it on behalf of whoever asked, who goes on at the kernel's notice.
 //!
-//! Only one of them at a time is in the part that holds the kernel's lock for links: each attach takes that lock some ten
-//! times, and would wait for all of them each time. What piles up meanwhile goes together: moved to a group of its own
-//! and deleted by the group, a link costs less than alone.
+//! One batch at a time is in the part that holds the kernel's lock for links, and none begins during an attach, which
+//! takes that lock some ten times and would wait each time. What piles up meanwhile goes together: moved to a group of its
+//! own and deleted by the group, a link costs half of what it costs alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::host::link::{self, LinkFacts};
 use crate::host::mark;
@@ -19,8 +20,12 @@ use crate::host::watch::Seen;
 const STANDING: usize = 4;
 /// Threads that wait for the kernel at most. A barrier lasts as long as some thirty deletions.
 const THREADS: usize = 32;
-/// Links that are deleted together; each holds up an attach beside it by 0.5 ms.
+/// Links that are deleted together; each holds up an attach beside it by 0.5 to 1 ms.
 const TOGETHER: usize = 8;
+/// Links that may still be under way when the next batch goes to wait at the kernel's lock.
+const NEARLY_DONE: usize = 2;
+/// How long links wait for attaches, of which there may be no end.
+const PATIENCE: Duration = Duration::from_millis(3);
 
 /// The threads that delete; they end with this value.
 #[derive(Debug)]
@@ -35,6 +40,20 @@ pub(super) struct Queue {
     changed: Condvar,
 }
 
+/// Something is being attached for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Attaching(Arc<Queue>);
+
+impl Drop for Attaching {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.attaches -= 1;
+        if state.attaches == 0 && !state.jobs.is_empty() {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -43,6 +62,8 @@ struct State {
     threads: usize,
     idle: usize,
     batches: u32,
+    /// What is being attached now.
+    attaches: usize,
     is_closed: bool,
 }
 
@@ -53,6 +74,29 @@ struct Job {
     /// The mark that it has, and keeps if it cannot be deleted.
     group: u32,
     teller: mpsc::Sender<Seen>,
+    asked: Instant,
+}
+
+/// What a thread that would delete waits for.
+enum Pause {
+    None,
+    UntilTold,
+    AtMost(Duration),
+}
+
+impl State {
+    fn pause(&self) -> Pause {
+        match self.jobs.front() {
+            _ if self.is_closed => Pause::None,
+            None => Pause::UntilTold,
+            Some(_) if self.under_way.len() > NEARLY_DONE => Pause::UntilTold,
+            Some(_) if self.attaches == 0 => Pause::None,
+            Some(oldest) => match PATIENCE.saturating_sub(oldest.asked.elapsed()) {
+                Duration::ZERO => Pause::None,
+                left => Pause::AtMost(left),
+            },
+        }
+    }
 }
 
 /// What one thread does next.
@@ -72,17 +116,23 @@ impl Queue {
     /// To be called with each link that the kernel says is gone.
     pub(super) fn is_gone(&self, index: u32) {
         let mut state = self.state();
-        if state.under_way.remove(&index) && state.under_way.is_empty() {
+        if state.under_way.remove(&index) && !state.jobs.is_empty() {
             self.changed.notify_one();
         }
     }
 
     /// Waits for jobs; `None` at the end.
     fn take(&self) -> Option<Batch> {
-        let must_wait =
-            |state: &mut State| !state.is_closed && (state.jobs.is_empty() || !state.under_way.is_empty());
-        let mut state =
-            self.changed.wait_while(self.state(), must_wait).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        loop {
+            state = match state.pause() {
+                Pause::None => break,
+                Pause::UntilTold => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Pause::AtMost(time) => {
+                    self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
         let count = state.jobs.len().min(TOGETHER);
         let jobs: Vec<Job> = state.jobs.drain(..count).collect();
         if jobs.is_empty() {
@@ -130,9 +180,20 @@ impl Deleter {
         Ok(deleter)
     }
 
+    /// To be held while something is attached.
+    pub(super) fn attaching(&self) -> Attaching {
+        self.queue.state().attaches += 1;
+        Attaching(self.queue.clone())
+    }
+
     /// Deletes a link that was just seen to be ours. `teller` hears [`Seen::Gone`] or [`Seen::Refused`].
     pub(super) fn delete(&self, link: &LinkFacts, teller: mpsc::Sender<Seen>) {
-        self.queue.state().jobs.push_back(Job { index: link.index, group: link.group, teller });
+        self.queue.state().jobs.push_back(Job {
+            index: link.index,
+            group: link.group,
+            teller,
+            asked: Instant::now(),
+        });
         self.queue.changed.notify_one();
     }
 }

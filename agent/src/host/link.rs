@@ -12,9 +12,8 @@ use rtnetlink::packet_route::link::{
 };
 
 use crate::host::mark;
-use crate::host::netlink::{
-    KernelError, Reply, Request, Requests, attribute, attributes, read_text, read_u32,
-};
+use crate::host::message::{attribute, attributes, read_text, read_u32};
+use crate::host::netlink::{KernelError, Reply, Request, Requests};
 use crate::step::Veth;
 
 /// Message types of linux/rtnetlink.h.

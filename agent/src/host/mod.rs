@@ -14,6 +14,7 @@ mod guest_watch;
 pub mod kernel;
 pub mod link;
 pub mod mark;
+mod message;
 mod neighbour;
 pub mod netlink;
 pub mod netns;

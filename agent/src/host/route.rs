@@ -11,7 +11,8 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::host::address::{family, read_ip};
-use crate::host::netlink::{KernelError, Request, Requests, attributes, read_u32};
+use crate::host::message::{attributes, read_u32};
+use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::saved_route;
 use crate::step::{GuestRoute, SavedRoute};
 

@@ -3,7 +3,8 @@
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use crate::host::netlink::{KernelError, Request, attribute, attributes, read_u32};
+use crate::host::message::{attribute, attributes, read_u32};
+use crate::host::netlink::{KernelError, Request};
 use crate::host::route::{BODY, ONLINK, RTA_GATEWAY, RTA_OIF, RTA_VIA};
 use crate::step::SavedRoute;
 

@@ -60,7 +60,10 @@ impl<'a> Run<'a> {
                 Err(error) => return (Err(refused(first, error)), Some(run)),
             }
         }
+        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_)));
+        let attaching = is_attach.then(|| kernel.deleter.attaching());
         let result = run.take_all(steps);
+        drop(attaching);
         (result, Some(run))
     }
 

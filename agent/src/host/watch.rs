@@ -17,7 +17,8 @@ use tokio::sync::broadcast;
 
 use crate::host::deleter::Queue;
 use crate::host::link::{self, LinkFacts, Operstate, RTM_DELLINK, RTM_NEWLINK};
-use crate::host::netlink::{KernelError, Requests, messages};
+use crate::host::message::messages;
+use crate::host::netlink::{KernelError, Requests};
 
 /// `RTMGRP_LINK` of linux/rtnetlink.h.
 const LINKS: u32 = 1;
