@@ -31,6 +31,15 @@ pub(super) struct Wish {
     pub fleet: Option<FleetName>,
 }
 
+/// What there is already of that guest and name.
+enum Known {
+    No,
+    /// What is asked for.
+    Attached(Arc<Record>),
+    /// What a rollback or detach that stopped short left in the way.
+    Remains(Arc<Record>),
+}
+
 impl<H: Host> Engine<H> {
     /// Plugs a link into a guest, or says what it would do.
     ///
@@ -64,14 +73,19 @@ impl<H: Host> Engine<H> {
         wish: &Wish,
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
-        let (guest, facts, _lock) = self.enter(&wish.spec).await?;
-        if let Some(known) = self.known(wish, facts.cookie).await? {
-            self.settle_answer(
-                open,
-                Answer::Attached { attachment: Box::new(known.attachment.clone()), created: false },
-            )
-            .await?;
-            return Ok((known, false));
+        let (guest, mut facts, _lock) = self.enter(&wish.spec).await?;
+        match self.known(wish, facts.cookie)? {
+            Known::No => {}
+            Known::Attached(known) => {
+                let attachment = Box::new(known.attachment.clone());
+                self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
+                return Ok((known, false));
+            }
+            Known::Remains(record) => {
+                self.remove(&record, wish.request, None, Vec::new).await?;
+                // A default route may be back that ours has to replace.
+                facts = self.look(&guest.netns, &wish.spec).await?;
+            }
         }
         let record = self.decide(wish, guest.identity, facts).await?;
         let _use = self.locks.use_bridge(&record.attachment.spec.uplink).await;
@@ -87,8 +101,10 @@ impl<H: Host> Engine<H> {
 
     async fn would_attach(&self, wish: &Wish) -> Result<(Attachment, bool), Failure> {
         let (guest, facts, _lock) = self.enter(&wish.spec).await?;
-        if let Some(known) = self.known(wish, facts.cookie).await? {
-            return Ok((known.attachment.clone(), false));
+        match self.known(wish, facts.cookie)? {
+            Known::No => {}
+            Known::Attached(known) => return Ok((known.attachment.clone(), false)),
+            Known::Remains(record) => return Err(in_the_way(&record)),
         }
         let record = self.decide(wish, guest.identity, facts).await?;
         Ok((record.attachment, true))
@@ -124,16 +140,15 @@ impl<H: Host> Engine<H> {
         Ok(facts)
     }
 
-    /// The attachment of that guest and name, when it is there already.
-    async fn known(&self, wish: &Wish, cookie: u64) -> Result<Option<Arc<Record>>, Failure> {
-        let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(None) };
+    /// Looks for the attachment of that guest and name.
+    fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
+        let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(Known::No) };
         if record.attachment.state == State::Incomplete {
-            // A rollback or detach stopped short; what it left is in the way.
-            return self.remove(&record, wish.request, None, Vec::new).await.map(|_| None);
+            return Ok(Known::Remains(record));
         }
         let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
         if asked == record.asked && record.attachment.fleet == wish.fleet {
-            return Ok(Some(record));
+            return Ok(Known::Attached(record));
         }
         let Attachment { id, .. } = record.attachment;
         let text = format!(
@@ -234,6 +249,18 @@ impl<H: Host> Engine<H> {
             None => Ok(()),
         }
     }
+}
+
+/// A dry run changes nothing, so it cannot look behind what is left.
+fn in_the_way(record: &Record) -> Failure {
+    let Attachment { id, spec, leftovers, .. } = &record.attachment;
+    let text = format!(
+        "{} of guest \"{}\" was not wholly taken back: {}; an attach begins with that, or `pwctl detach {id}` does it",
+        spec.ifname,
+        spec.guest,
+        leftovers.join("; ")
+    );
+    Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
 }
 
 /// A request whose work begins.
