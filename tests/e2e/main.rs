@@ -1,5 +1,9 @@
 //! Stories of a whole host: an agent, guests, a switch, and what an operator sees of them. Through nothing but what a user
 //! has: the client and pwctl.
 
+#![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
+
 mod linux_bridge;
+mod refused_step;
 mod scene;
+mod sudden_death;

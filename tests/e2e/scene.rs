@@ -1,15 +1,17 @@
 //! What most stories begin with, and how they ask.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pipewright_tests::ctl::Answer;
-use pipewright_tests::{Agent, AgentOptions, Host, Lab};
+use pipewright_tests::{Agent, AgentOptions, Guest, Host, Lab, Snapshot};
 
 /// An Open vSwitch bridge that is not ours.
 pub(crate) const FOREIGN: &str = "foreign0";
 
 /// A lab of one host with an agent.
+#[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
     pub(crate) host: Arc<Host>,
@@ -17,18 +19,91 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// Linux bridges only.
+    pub(crate) fn linux() -> Result<Self> {
+        Self::linux_with(AgentOptions::default())
+    }
+
+    /// Linux bridges only, and another agent.
+    pub(crate) fn linux_with(options: AgentOptions) -> Result<Self> {
+        let lab = Lab::new()?;
+        let host = lab.host("a")?;
+        let agent = host.agent(options)?;
+        Ok(Self { lab, host, agent })
+    }
+
     /// With an Open vSwitch that has one bridge of somebody else's.
     pub(crate) fn ovs() -> Result<Self> {
+        Self::ovs_with(AgentOptions::default())
+    }
+
+    /// Likewise, and another agent.
+    pub(crate) fn ovs_with(options: AgentOptions) -> Result<Self> {
         let lab = Lab::new()?;
         let host = lab.host("a")?;
         // The first bridge of the userspace datapath brings a link ovs-netdev, which Open vSwitch never removes.
         host.ovs()?.add_bridge(FOREIGN)?;
-        let agent = host.agent(AgentOptions::default())?;
+        let agent = host.agent(options)?;
         Ok(Self { lab, host, agent })
+    }
+
+    /// What an operator sees now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(&self.host)
+    }
+
+    /// Starts the agent anew on the same state, with this fault (see `pwagent-faulty`).
+    pub(crate) fn restart_with_fault(&self, fault: &str) -> Result<()> {
+        self.agent.kill9()?;
+        self.agent.set_options(
+            AgentOptions::default().binary("pwagent-faulty").variable("PIPEWRIGHT_FAULT", fault),
+        );
+        self.agent.start()
+    }
+
+    /// Starts the agent anew on the same state, without a fault.
+    pub(crate) fn restart(&self) -> Result<()> {
+        self.agent.kill9()?;
+        self.agent.set_options(AgentOptions::default());
+        self.agent.start()
     }
 
     /// Types a pwctl line that must succeed.
     pub(crate) fn ctl(&self, words: &str) -> Result<Answer> {
         self.agent.ctl(words)?.ok()
     }
+}
+
+/// Gives a guest a link `eth0` to nowhere with default routes of both families, as a container of another network has.
+pub(crate) fn with_default_routes(guest: &Guest) -> Result<()> {
+    for words in [
+        "link add eth0 type veth peer name nowhere",
+        "link set nowhere addrgenmode none up",
+        "link set eth0 addrgenmode none up",
+    ] {
+        guest.ip(words)?;
+    }
+    // The kernel turns both ends to operational by and by; what it shows of them is then to stay.
+    until("both ends of eth0 are up", || {
+        let links = guest.inside()?.ip_json("link show up")?;
+        Ok(links.iter().filter(|link| link["operstate"] == "UP").count() == 2)
+    })?;
+    for words in [
+        "address add 203.0.113.10/24 dev eth0",
+        "address add 2001:db8:ffff::10/64 dev eth0 nodad",
+        "route add default via 203.0.113.1 proto static src 203.0.113.10",
+        "-6 route add default via 2001:db8:ffff::1 proto static",
+    ] {
+        guest.ip(words)?;
+    }
+    Ok(())
+}
+
+/// Looks again and again until something is so; for what no event tells. Each look starts a program, which paces it.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so()? {
+        ensure!(Instant::now() < end, "after 10 s it is not so that {what}");
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
-//! `pwagent-faulty`: the real agent on the real host, but for one step that is refused or that kills it.
+//! `pwagent-faulty`: the real agent on the real host, but for steps that are refused or that kill it.
 //!
 //! `PIPEWRIGHT_FAULT=refuse:N | kill-before:N | kill-after:N` names the N-th step that the agent takes, counted from 0
-//! over its whole life. `PIPEWRIGHT_STEPS=FILE` has every step that is taken written there, one line each, so that a
+//! over its whole life; several are separated by commas. `PIPEWRIGHT_STEPS=FILE` has every step that is taken written there, one line each, so that a
 //! story can tell that none was.
 
 use std::fs::File;
@@ -20,12 +20,14 @@ use pipewright_agent::host::{Host, Refused};
 use pipewright_agent::step::{Step, StepError};
 
 fn main() -> anyhow::Result<()> {
-    let fault = std::env::var("PIPEWRIGHT_FAULT").ok().map(|text| Fault::parse(&text)).transpose()?;
+    let faults = std::env::var("PIPEWRIGHT_FAULT").unwrap_or_default();
+    let faults = faults.split(',').filter(|text| !text.is_empty()).map(Fault::parse);
+    let faults = faults.collect::<anyhow::Result<Vec<Fault>>>()?;
     let log = std::env::var_os("PIPEWRIGHT_STEPS").map(PathBuf::from);
     let log = log.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
     let config = Flags::parse().resolve()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let wrap = |inner| Faulty { inner, fault, taken: Mutex::new(Taken { steps: 0, log }) };
+    let wrap = |inner| Faulty { inner, faults, taken: Mutex::new(Taken { steps: 0, log }) };
     runtime.block_on(daemon::run(config, wrap))
 }
 
@@ -57,7 +59,7 @@ impl Fault {
 
 struct Faulty {
     inner: RealHost,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     taken: Mutex<Taken>,
 }
 
@@ -67,8 +69,8 @@ struct Taken {
 }
 
 impl Faulty {
-    /// Counts steps, and tells which of them the fault is meant for.
-    fn count(&self, steps: &[Step]) -> Option<usize> {
+    /// Counts steps, and tells which of them a fault is meant for first.
+    fn count(&self, steps: &[Step]) -> Option<(usize, What)> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let first = taken.steps;
         taken.steps += steps.len();
@@ -76,18 +78,20 @@ impl Faulty {
             let text: String = steps.iter().map(|step| format!("{step}\n")).collect();
             log.write_all(text.as_bytes()).expect("the test's own file takes lines");
         }
-        self.fault.and_then(|fault| fault.at.checked_sub(first)).filter(|&index| index < steps.len())
+        let within = |fault: &Fault| Some((fault.at.checked_sub(first)?, fault.what));
+        let meant = self.faults.iter().filter_map(within).filter(|&(index, _)| index < steps.len());
+        meant.min_by_key(|&(index, _)| index)
     }
 }
 
 impl Host for Faulty {
     async fn take(&self, guest: Option<&Netns>, steps: &[Step]) -> Result<(), Refused> {
-        let Some((index, fault)) = self.count(steps).zip(self.fault) else {
+        let Some((index, what)) = self.count(steps) else {
             return self.inner.take(guest, steps).await;
         };
-        let before = if fault.what == What::KillAfter { index + 1 } else { index };
+        let before = if what == What::KillAfter { index + 1 } else { index };
         self.inner.take(guest, &steps[..before]).await?;
-        match fault.what {
+        match what {
             What::Refuse => {
                 Err(Refused { index, error: StepError::Injected { step: steps[index].to_string() } })
             }

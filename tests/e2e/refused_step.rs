@@ -1,0 +1,136 @@
+//! Whatever step is refused, nothing is left; and what cannot be taken back is named and taken back later.
+
+use anyhow::{Result, ensure};
+use pipewright_tests::{Guest, Snapshot, needs};
+use serde_json::Value;
+
+use crate::scene::{Scene, with_default_routes};
+
+/// Both kinds with all that a plan can have: a bridge to be made, default routes to be set aside, routes.
+pub(crate) const LINUX: &str = "br0";
+pub(crate) const OVS: &str = "ovs0 --vlan 100";
+
+/// An attach of a plan that is as long as can be.
+pub(crate) fn attach(uplink: &str, guest: &Guest) -> String {
+    format!(
+        "attach {uplink} {} --ip 192.0.2.10/24 --ip 2001:db8::10/64 --gateway 192.0.2.1 --gateway 2001:db8::1 \
+         --route 198.51.100.0/24@192.0.2.254",
+        guest.reference()
+    )
+}
+
+/// How many steps that attach takes.
+pub(crate) fn steps(scene: &Scene, attach: &str) -> Result<usize> {
+    let answer = scene.agent.ctl(&format!("-o json {attach} --dry-run"))?.json()?;
+    let steps = answer["attachment"]["plan"].as_array().map_or(0, Vec::len);
+    ensure!(steps >= 10, "a dry run shows {steps} steps: {answer}");
+    Ok(steps)
+}
+
+fn every_refused_step_leaves_nothing(scene: Scene, uplink: &str) -> Result<()> {
+    let guest = scene.host.guest("web")?;
+    with_default_routes(&guest)?;
+    let before = scene.snapshot()?;
+    let attach = attach(uplink, &guest);
+    let steps = steps(&scene, &attach)?;
+
+    for n in 0..steps {
+        scene.restart_with_fault(&format!("refuse:{n}"))?;
+        let answer = scene.agent.ctl(&attach)?;
+
+        assert_eq!(answer.code, 1, "step {n} of {steps} was not refused: {}", answer.stdout);
+        let said = &answer.stderr;
+        assert!(said.contains("[STEP_FAILED]") && said.contains("refused by a test"), "step {n}: {said}");
+        assert!(said.contains("nothing is left of it"), "step {n}: {said}");
+        unchanged(&format!("step {n}"), &before, &scene.snapshot()?);
+        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "step {n}");
+    }
+    // One more than there are, and all is well.
+    scene.restart_with_fault(&format!("refuse:{steps}"))?;
+    scene.ctl(&attach)?;
+    scene.ctl(&format!("detach {}", guest.reference())).expect_err("the undo's first step is refused");
+    scene.ctl(&format!("detach {}", guest.reference()))?;
+    unchanged("in the end", &before, &scene.snapshot()?);
+    scene.lab.finish()
+}
+
+/// As `assert_same`, and says when.
+#[track_caller]
+pub(crate) fn unchanged(when: &str, before: &Snapshot, now: &Snapshot) {
+    let diff = before.diff(now);
+    assert!(diff.is_empty(), "{when}: the host is not as it was:\n{diff}");
+}
+
+#[test]
+fn whichever_step_of_an_attach_to_a_linux_bridge_is_refused_nothing_is_left() -> Result<()> {
+    needs!(Root);
+    every_refused_step_leaves_nothing(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn whichever_step_of_an_attach_to_open_vswitch_is_refused_nothing_is_left() -> Result<()> {
+    needs!(Root, Ovs);
+    every_refused_step_leaves_nothing(Scene::ovs()?, OVS)
+}
+
+fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Result<()> {
+    let guest = scene.host.guest("web")?;
+    with_default_routes(&guest)?;
+    let before = scene.snapshot()?;
+    let attach = attach(uplink, &guest);
+    let detach = format!("detach {}", guest.reference());
+    let steps = steps(&scene, &attach)?;
+    let mut undone = 0;
+
+    loop {
+        // The agent counts from its start, and an attachment that is there takes no steps then.
+        scene.restart_with_fault("")?;
+        scene.ctl(&attach)?;
+        scene.restart_with_fault(&format!("refuse:{undone}"))?;
+        let answer = scene.agent.ctl(&detach)?;
+        if answer.code == 0 {
+            break;
+        }
+        let said = &answer.stderr;
+        assert!(said.contains("[ROLLBACK_INCOMPLETE]"), "undo {undone}: {said}");
+        assert!(said.contains("refused by a test") && said.contains("1 step left undone"), "{said}");
+        let listed = scene.agent.list()?;
+        assert_eq!(listed.len(), 1, "what is left undone stays in the list: {listed:?}");
+        assert_eq!(listed[0]["state"], "ATTACHMENT_STATE_INCOMPLETE", "{listed:?}");
+        assert_eq!(listed[0]["leftovers"].as_array().map_or(0, Vec::len), 1, "{listed:?}");
+
+        scene.ctl(&detach)?;
+        unchanged(&format!("undo {undone}"), &before, &scene.snapshot()?);
+        undone += 1;
+    }
+    assert!(undone >= 6, "only {undone} steps were undone");
+    unchanged("in the end", &before, &scene.snapshot()?);
+
+    // A rollback that is refused in its turn.
+    for (at, undo) in [(steps - 1, steps), (steps / 2, steps + 1), (1, steps)] {
+        scene.restart_with_fault(&format!("refuse:{at},refuse:{undo}"))?;
+        let answer = scene.agent.ctl(&attach)?;
+        assert!(answer.stderr.contains("[ROLLBACK_INCOMPLETE]"), "step {at}: {}", answer.stderr);
+        let left = scene.snapshot()?;
+        scene.agent.ctl(&format!("{attach} --dry-run"))?;
+        unchanged("a dry run", &left, &scene.snapshot()?);
+        assert_eq!(scene.agent.list()?.len(), 1);
+        // Asking again for the same first takes back what was left.
+        scene.ctl(&attach)?;
+        scene.ctl(&detach)?;
+        unchanged(&format!("step {at}"), &before, &scene.snapshot()?);
+    }
+    scene.lab.finish()
+}
+
+#[test]
+fn a_refused_undo_on_a_linux_bridge_is_named_and_the_next_detach_makes_it_good() -> Result<()> {
+    needs!(Root);
+    every_refused_undo_is_named_and_made_good(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn a_refused_undo_on_open_vswitch_is_named_and_the_next_detach_makes_it_good() -> Result<()> {
+    needs!(Root, Ovs);
+    every_refused_undo_is_named_and_made_good(Scene::ovs()?, OVS)
+}
