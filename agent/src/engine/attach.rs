@@ -91,7 +91,13 @@ impl<H: Host> Engine<H> {
         let _use = self.locks.use_bridge(&record.attachment.spec.uplink).await;
         let record = self.intend(record, open)?;
         match self.host.take(Some(&guest.netns), &record.plan).await {
-            Ok(()) => self.settle(&record, open).await.map(|record| (record, true)),
+            Ok(()) => match self.settle(&record, open).await {
+                Ok(record) => Ok((record, true)),
+                Err(unwritten) => {
+                    drop(_use);
+                    Err(self.forgo(&record, &guest.netns, unwritten).await)
+                }
+            },
             Err(refused) => {
                 drop(_use);
                 Err(self.roll_back(&record, &guest.netns, refused, open).await)
@@ -143,7 +149,8 @@ impl<H: Host> Engine<H> {
     /// Looks for the attachment of that guest and name.
     fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
         let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(Known::No) };
-        if record.attachment.state == State::Incomplete {
+        // We hold the guest's lock, so nobody works on it: a rollback or detach stopped short.
+        if record.attachment.state != State::Attached {
             return Ok(Known::Remains(record));
         }
         let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
@@ -208,6 +215,21 @@ impl<H: Host> Engine<H> {
         writes.extend(answered(open, answer));
         self.records.settle(writes).await?;
         Ok(record)
+    }
+
+    /// Takes back what was made but cannot be remembered.
+    async fn forgo(&self, record: &Record, guest: &Netns, unwritten: Failure) -> Failure {
+        let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
+        if leftovers.is_empty() {
+            self.shelf.remove(record.attachment.id, Some(unwritten.message()));
+            return unwritten;
+        }
+        let mut record = record.clone();
+        record.attachment.state = State::Incomplete;
+        record.attachment.leftovers.clone_from(&leftovers);
+        self.shelf.put(record, Some(unwritten.message()));
+        let text = format!("{unwritten}; and not all could be taken back: {}", leftovers.join("; "));
+        Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
     }
 
     async fn roll_back(

@@ -1,10 +1,12 @@
 //! Detach: nothing of ours remains, and what ours replaced is back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pipewright_api::attachment::{Attachment, State};
+use pipewright_api::attachment::{Attachment, GuestIdentity, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{Detach, DetachTarget};
+use pipewright_api::spec::GuestRef;
 use uuid::Uuid;
 
 use super::Engine;
@@ -24,7 +26,7 @@ impl<H: Host> Engine<H> {
     pub async fn detach(self: &Arc<Self>, asked: Detach) -> Result<Vec<Attachment>, Failure> {
         let Detach { request_id, target, dry_run } = asked;
         if dry_run {
-            return Ok(self.meant(&target).iter().map(|record| would_undo(record)).collect());
+            return Ok(self.meant(&target)?.iter().map(|record| would_undo(record)).collect());
         }
         let fingerprint = fingerprint(&("detach", format!("{target:?}")))?;
         let engine = Arc::clone(self);
@@ -41,7 +43,7 @@ impl<H: Host> Engine<H> {
     }
 
     async fn detach_all(&self, target: &DetachTarget, open: &Operation) -> Result<Vec<Attachment>, Failure> {
-        let meant = self.meant(target);
+        let meant = self.meant(target)?;
         let Some((last, others)) = meant.split_last() else {
             self.settle_answer(Some(open), Answer::Detached(Vec::new())).await?;
             return Ok(Vec::new());
@@ -89,8 +91,8 @@ impl<H: Host> Engine<H> {
         let mut record = record.clone();
         record.attachment.state = State::Detaching;
         record.request = request;
+        self.records.intend(&[Write::Attachment(Box::new(record.clone()))])?;
         let record = self.shelf.put(record, cause);
-        self.records.intend(&[Write::Attachment(Box::new((*record).clone()))])?;
         let id = record.attachment.id;
         let guest = self.reopen(&record).await;
         let leftovers = self.undo(id, guest.as_ref(), &record.plan).await;
@@ -131,19 +133,38 @@ impl<H: Host> Engine<H> {
     }
 
     /// The attachments that a target means, in order of ids.
-    fn meant(&self, target: &DetachTarget) -> Vec<Arc<Record>> {
+    ///
+    /// # Errors
+    /// GUEST_AMBIGUOUS when a bare word means guests of more than one runtime.
+    fn meant(&self, target: &DetachTarget) -> Result<Vec<Arc<Record>>, Failure> {
         match target {
-            DetachTarget::Id(id) => self.shelf.get(*id).into_iter().collect(),
+            DetachTarget::Id(id) => Ok(self.shelf.get(*id).into_iter().collect()),
             DetachTarget::Guest { guest, ifname } => {
                 let (mut records, _) = self.shelf.attachments();
                 records.retain(|record| {
                     let Attachment { spec, guest: identity, .. } = &record.attachment;
                     is_meant(guest, identity) && ifname.as_ref().is_none_or(|name| *name == spec.ifname)
                 });
-                records
+                one_guest(guest, &records)?;
+                Ok(records)
             }
         }
     }
+}
+
+/// Refuses a bare word that means guests of more than one runtime; a name within one means one guest at a time.
+fn one_guest(word: &GuestRef, records: &[Arc<Record>]) -> Result<(), Failure> {
+    let name = |record: &Arc<Record>| {
+        let GuestIdentity { runtime, name, .. } = &record.attachment.guest;
+        format!("{runtime}:{name}")
+    };
+    let candidates: BTreeSet<String> = records.iter().map(name).collect();
+    if !matches!(word, GuestRef::Bare(_)) || candidates.len() < 2 {
+        return Ok(());
+    }
+    let list: Vec<String> = candidates.into_iter().collect();
+    let text = format!("guest \"{word}\" is ambiguous; write one of: {}", list.join(", "));
+    Err(Failure::new(Reason::GuestAmbiguous, text).with("candidates", list.join(",")))
 }
 
 fn detached(record: &Record) -> Attachment {

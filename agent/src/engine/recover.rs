@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use pipewright_api::attachment::State;
 use pipewright_api::reason::Failure;
 
@@ -21,14 +22,8 @@ impl<H: Host> Engine<H> {
         let total = attachments.len();
         let records: Vec<Arc<Record>> =
             attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();
-        for record in &records {
-            match record.attachment.state {
-                State::Attached => {}
-                State::Attaching | State::Detaching | State::Detached | State::Incomplete => {
-                    self.finish(record).await;
-                }
-            }
-        }
+        let half_done = records.iter().filter(|record| record.attachment.state != State::Attached);
+        join_all(half_done.map(|record| self.finish(record))).await;
         self.sweep().await;
         let interrupted: Vec<Write> = unanswered.into_iter().map(interrupt).collect();
         self.records.settle(interrupted).await?;
@@ -38,11 +33,9 @@ impl<H: Host> Engine<H> {
 
     /// Tries again what an earlier undo left.
     pub(super) async fn retry_incomplete(&self) {
-        for record in self.shelf.attachments().0 {
-            if record.attachment.state == State::Incomplete {
-                self.finish(&record).await;
-            }
-        }
+        let (mut records, _) = self.shelf.attachments();
+        records.retain(|record| record.attachment.state == State::Incomplete);
+        join_all(records.iter().map(|record| self.finish(record))).await;
     }
 
     async fn finish(&self, record: &Record) {
