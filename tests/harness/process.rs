@@ -253,6 +253,28 @@ impl Process {
         }
     }
 
+    /// Waits until it has said more than that many lines; gives how many it has said by then.
+    ///
+    /// # Errors
+    /// It ends before, or the time runs out; with all that it said.
+    pub fn wait_more(&self, lines: usize, deadline: Duration) -> Result<usize> {
+        let end = Instant::now() + deadline;
+        let mut said = self.log.said();
+        loop {
+            if said.lines.len() > lines {
+                return Ok(said.lines.len());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            ensure!(
+                !said.ended && !left.is_zero(),
+                "{} has not said more than {lines} lines:\n{}",
+                self.name,
+                said.lines.join("\n")
+            );
+            said = self.log.more.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// All that it has said.
     pub fn log(&self) -> String {
         self.log.said().lines.join("\n")

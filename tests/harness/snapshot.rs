@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::netns::Inside;
+use crate::process::Process;
+
+/// Longer than ovs-vswitchd takes to let go of a link.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// Keys of `ip -j -d` that change by themselves: counters, timers, lifetimes, and ids that the kernel gives to namespaces
 /// when somebody looks.
@@ -81,6 +86,29 @@ impl Snapshot {
             let _ = writeln!(text, "+ {line}");
         }
         text
+    }
+
+    /// Waits until a host is as it was. ovs-vswitchd lets go of links and removes its own in its own time, so each event
+    /// of the host's links gives another look.
+    ///
+    /// # Errors
+    /// It is not within 10 s; with what differs.
+    pub fn wait_same(&self, host: &Host) -> Result<()> {
+        let end = Instant::now() + SETTLED;
+        // Before the first look, so that no change falls between a look and the wait for the next event.
+        let monitor = Process::spawn("ip monitor", host.inside().command("ip")?.args(["monitor", "all"]))?;
+        let mut events = 0;
+        loop {
+            let diff = self.diff(&Self::take(host)?);
+            if diff.is_empty() {
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match monitor.wait_more(events, left) {
+                Ok(more) => events = more,
+                Err(_) => bail!("host {} is not as it was within {SETTLED:?}:\n{diff}", host.name()),
+            }
+        }
     }
 
     /// Whether a line has all of these parts.
