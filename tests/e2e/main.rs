@@ -3,7 +3,12 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
 
+mod ask;
 mod linux_bridge;
+mod ovs_down;
+mod ovs_ports;
+mod pwctl;
 mod refused_step;
 mod scene;
 mod sudden_death;
+mod vlans;

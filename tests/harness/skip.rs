@@ -15,6 +15,8 @@ pub enum Need {
     Docker,
     /// `strace`, with the right to trace.
     Strace,
+    /// `tcpdump`.
+    Tcpdump,
 }
 
 impl Need {
@@ -26,6 +28,7 @@ impl Need {
             Self::Ovs => runs("ovs-vswitchd", &["--version"]).map(|why| ("no-ovs", why)),
             Self::Docker => crate::Docker::shared().err().map(|why| ("no-docker", format!("{why:#}"))),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
+            Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
         }
     }
 }
