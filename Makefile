@@ -27,7 +27,7 @@ test: deps build ## every test; says at the end what was skipped
 	PIPEWRIGHT_SKIPS=$(SKIPS) $(CARGO) test --workspace --locked --no-fail-fast; status=$$?; \
 	./tests/report-skips $(SKIPS) tests/allowed-skips && exit $$status
 
-bench: deps ## attach and detach, measured
+bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,ovs for some rows
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench
 

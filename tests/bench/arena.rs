@@ -1,0 +1,212 @@
+//! Two hosts that are alike: on one the floor, on the other an agent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use pipewright_api::client::Client;
+use pipewright_api::request::DetachTarget;
+use pipewright_tests::{Agent, AgentOptions, Host, Lab};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use crate::floor::Floor;
+use crate::guests::{Bridge, Seat, bridge_address};
+use crate::samples::Samples;
+
+const LINUX: Bridge = Bridge { name: "br0", tag: None };
+const OVS: Bridge = Bridge { name: "ovs0", tag: Some(100) };
+/// Longer than anything that is measured.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Both contestants of one row, warm.
+pub(crate) struct Arena {
+    // Dropped first: its tasks hold connections to the agent.
+    pub(crate) runtime: Runtime,
+    pub(crate) client: Client,
+    pub(crate) floor: Floor,
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) agents_host: Arc<Host>,
+    pub(crate) bridge: Bridge,
+    pub(crate) lab: Lab,
+}
+
+impl Arena {
+    /// With a linux bridge each.
+    pub(crate) fn linux(options: AgentOptions) -> Result<Self> {
+        Self::new(LINUX, options)
+    }
+
+    /// With an Open vSwitch each.
+    pub(crate) fn ovs() -> Result<Self> {
+        Self::new(OVS, AgentOptions::default())
+    }
+
+    fn new(bridge: Bridge, options: AgentOptions) -> Result<Self> {
+        let lab = Lab::new()?;
+        let (floors_host, agents_host) = (lab.host("floor")?, lab.host("agent")?);
+        for host in [&floors_host, &agents_host] {
+            match bridge.tag {
+                Some(_) => host.ovs()?.add_bridge(bridge.name)?,
+                None => {
+                    let ip = host.inside();
+                    ip.ip(&format!("link add {} type bridge", bridge.name))?;
+                    ip.ip(&format!("link set {} up", bridge.name))?;
+                    ip.ip(&format!("address add {} dev {}", bridge_address()?, bridge.name))?;
+                }
+            }
+        }
+        let agent = agents_host.agent(options)?;
+        // One thread, so that a call costs the caller as few wake-ups as it can.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = connect(&runtime, &agent)?;
+        let floor = Floor::start(&floors_host)?;
+        let arena = Self { runtime, client, floor, agent, agents_host, bridge, lab };
+        // Connected.
+        arena.runtime.block_on(arena.client.list(&Default::default()))?;
+        Ok(arena)
+    }
+
+    /// Another connection to the agent.
+    pub(crate) fn connect(&self) -> Result<Client> {
+        let client = connect(&self.runtime, &self.agent)?;
+        self.runtime.block_on(client.list(&Default::default()))?;
+        Ok(client)
+    }
+
+    /// One attach, from the call to its answer.
+    pub(crate) fn attach(&self, seat: &Seat) -> Result<Duration> {
+        let (spec, request) = (seat.spec(self.bridge)?, Uuid::new_v4());
+        let begun = Instant::now();
+        let attached = self.runtime.block_on(self.client.attach(request, &spec, false))?;
+        let time = begun.elapsed();
+        ensure!(attached.created, "{} was attached already", seat.guest);
+        Ok(time)
+    }
+
+    fn attach_rested(&self, seat: &Seat) -> Result<Duration> {
+        rest();
+        self.attach(seat)
+    }
+
+    /// One detach, from the call to its answer.
+    pub(crate) fn detach(&self, seat: &Seat) -> Result<Duration> {
+        let begun = Instant::now();
+        let gone = self.runtime.block_on(detach(&self.client, seat))?;
+        let time = begun.elapsed();
+        ensure!(gone == 1, "{} had {gone} links of ours", seat.guest);
+        Ok(time)
+    }
+
+    /// Attaches with so many calls open at once; the time of all together.
+    pub(crate) fn attach_all(&self, seats: &[Seat], at_once: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        self.runtime
+            .block_on(stream::iter(seats.iter().map(Ok)).try_for_each_concurrent(at_once, async |seat| {
+                attach(&self.client, seat, self.bridge).await
+            }))?;
+        Ok(begun.elapsed())
+    }
+
+    /// Detaches with so many calls open at once; the time of all together.
+    pub(crate) fn detach_all(&self, seats: &[Seat], at_once: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        let calls = stream::iter(seats).map(|seat| detach(&self.client, seat)).buffer_unordered(at_once);
+        let gone: Vec<usize> = self.runtime.block_on(calls.try_collect())?;
+        ensure!(gone.iter().sum::<usize>() == seats.len(), "not all were detached");
+        Ok(begun.elapsed())
+    }
+
+    /// Takes turns, round by round, each contestant first in every other one. The first three rounds are for warming up.
+    pub(crate) fn take_turns(&mut self, seats: &[Seat]) -> Result<Turns> {
+        const WARM_UP: usize = 3;
+        let mut turns = Turns::default();
+        for (round, pair) in seats.chunks_exact(2).enumerate() {
+            let [first, second] = pair else { continue };
+            let is_first = round % 2 == 0;
+            let (ours, floors) = if is_first { (first, second) } else { (second, first) };
+            let link = floors.link(self.bridge);
+            let early = is_first.then(|| self.attach_rested(ours)).transpose()?;
+            rest();
+            let begun = Instant::now();
+            self.floor.attach(&link)?;
+            let floor_time = begun.elapsed();
+            let time = early.map_or_else(|| self.attach_rested(ours), Ok)?;
+            if round >= WARM_UP {
+                turns.floor.add(floor_time);
+                turns.agent.add(time);
+            }
+            turns.ours.push(ours.clone());
+            turns.floors.push(floors.clone());
+        }
+        self.check(turns.ours.last().context("a row without rounds")?)?;
+        self.check(turns.floors.last().context("a row without rounds")?)?;
+        Ok(turns)
+    }
+
+    /// Both did what was asked.
+    fn check(&self, seat: &Seat) -> Result<()> {
+        let inside = pipewright_tests::netns::Inside::new(&seat.netns);
+        let address = inside.ip(&format!("-4 address show dev {}", seat.ifname))?;
+        ensure!(address.contains(&format!("{}/", seat.address())), "{}: {address}", seat.guest);
+        if seat.has_gateway {
+            let route = inside.ip("-4 route show default")?;
+            ensure!(route.contains(&seat.ifname), "{}: {route}", seat.guest);
+        }
+        Ok(())
+    }
+
+    /// The end; nothing of the agent may be left.
+    pub(crate) fn finish(self) -> Result<()> {
+        drop(self.client);
+        drop(self.runtime);
+        drop(self.floor);
+        self.lab.finish()
+    }
+
+    /// The end of a row whose links go with their namespaces.
+    pub(crate) fn leave(self) {
+        drop(self.client);
+        drop(self.runtime);
+        drop(self.floor);
+        self.lab.leave();
+    }
+}
+
+/// What both contestants did in turns.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) floor: Samples,
+    pub(crate) agent: Samples,
+    /// The agent's links.
+    pub(crate) ours: Vec<Seat>,
+    /// The floor's.
+    pub(crate) floors: Vec<Seat>,
+}
+
+/// The kernel goes on with a new link for a while (carrier, IPv6), with its lock held: that must not hit the next turn,
+/// which is somebody else's.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no event says that the kernel is done, and nothing waits for it here"
+)]
+pub(crate) fn rest() {
+    std::thread::sleep(Duration::from_millis(4));
+}
+
+fn connect(runtime: &Runtime, agent: &Agent) -> Result<Client> {
+    let _inside = runtime.enter();
+    Ok(Client::connect(&agent.endpoint().parse()?, TIMEOUT)?)
+}
+
+pub(crate) async fn attach(client: &Client, seat: &Seat, bridge: Bridge) -> Result<()> {
+    let attached = client.attach(Uuid::new_v4(), &seat.spec(bridge)?, false).await?;
+    ensure!(attached.created, "{} was attached already", seat.guest);
+    Ok(())
+}
+
+pub(crate) async fn detach(client: &Client, seat: &Seat) -> Result<usize> {
+    let target = DetachTarget::Guest { guest: seat.reference()?, ifname: Some(seat.ifname.parse()?) };
+    Ok(client.detach(Uuid::new_v4(), &target, false).await?.len())
+}

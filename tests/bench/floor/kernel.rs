@@ -1,0 +1,188 @@
+//! The fewest netlink messages for a whole attach: four, in two sends.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
+
+/// A link to be made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Link {
+    /// The host's end.
+    pub(crate) host_end: String,
+    /// The file of the guest's namespace.
+    pub(crate) netns: String,
+    /// The guest's end.
+    pub(crate) ifname: String,
+    /// Of the guest's end.
+    pub(crate) mac: [u8; 6],
+    /// Of the guest's end.
+    pub(crate) address: Ipv4Addr,
+    /// Prefix length.
+    pub(crate) prefix: u8,
+    /// The guest's default gateway, if it gets one.
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// The bridge.
+    pub(crate) bridge: String,
+    /// The VLAN, when the bridge is one of Open vSwitch.
+    pub(crate) tag: Option<u16>,
+}
+
+/// Warm sockets of a process that does nothing else.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    home: std::fs::File,
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Kernel {
+    pub(crate) fn open() -> Result<Self> {
+        Ok(Self {
+            home: std::fs::File::open("/proc/self/ns/net")?,
+            socket: socket()?,
+            buffer: vec![0; 64 << 10],
+        })
+    }
+
+    /// The veth pair: both ends whole, the host's end up and, for a linux bridge, plugged in.
+    pub(crate) fn plug(&mut self, link: &Link, netns: &std::fs::File) -> Result<()> {
+        let both = |name: &str| {
+            vec![
+                LinkAttribute::IfName(name.to_owned()),
+                LinkAttribute::Mtu(1500),
+                LinkAttribute::NumTxQueues(1),
+                LinkAttribute::NumRxQueues(1),
+            ]
+        };
+        let mut peer = LinkMessage::default();
+        peer.attributes = both(&link.ifname);
+        peer.attributes.push(LinkAttribute::Address(link.mac.to_vec()));
+        peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+        let mut host = up();
+        host.attributes = both(&link.host_end);
+        if link.tag.is_none() {
+            let bridge = rustix::net::netdevice::name_to_index(&self.socket, &link.bridge)?;
+            host.attributes.push(LinkAttribute::Controller(bridge));
+        }
+        host.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        let bytes = request(RouteNetlinkMessage::NewLink(host), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+        exchange(&self.socket, &bytes, 1, &mut self.buffer).context("veth")
+    }
+
+    /// The guest's side: up, address, default route, in one send.
+    pub(crate) fn configure(&mut self, link: &Link, netns: &std::fs::File) -> Result<()> {
+        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+        let inside = socket();
+        move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network))?;
+        let inside = inside?;
+        let index = rustix::net::netdevice::name_to_index(&inside, &link.ifname)?;
+
+        let mut set_up = up();
+        set_up.header.index = index;
+        let mut bytes = request(RouteNetlinkMessage::NewLink(set_up), NLM_F_ACK);
+
+        let mut address = AddressMessage::default();
+        address.header.family = AddressFamily::Inet;
+        address.header.prefix_len = link.prefix;
+        address.header.index = index;
+        address.attributes = vec![
+            AddressAttribute::Local(link.address.into()),
+            AddressAttribute::Address(link.address.into()),
+        ];
+        let new = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        bytes.extend(request(RouteNetlinkMessage::NewAddress(address), new));
+
+        if let Some(gateway) = link.gateway {
+            let route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+            bytes.extend(request(RouteNetlinkMessage::NewRoute(route), new));
+        }
+        let answers = 2 + usize::from(link.gateway.is_some());
+        exchange(&inside, &bytes, answers, &mut self.buffer).context("guest")
+    }
+
+    /// `ip link del NAME`
+    pub(crate) fn delete(&mut self, name: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        let bytes = request(RouteNetlinkMessage::DelLink(message), NLM_F_ACK);
+        exchange(&self.socket, &bytes, 1, &mut self.buffer).with_context(|| format!("delete {name}"))
+    }
+
+    /// `ip link show`: what a list by netlink costs at least.
+    pub(crate) fn dump(&mut self) -> Result<()> {
+        let bytes = request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP);
+        exchange(&self.socket, &bytes, 1, &mut self.buffer).context("dump")
+    }
+}
+
+pub(crate) fn open_netns(path: &str) -> Result<std::fs::File> {
+    std::fs::File::open(Path::new(path)).with_context(|| path.to_owned())
+}
+
+fn socket() -> Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn up() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len().next_multiple_of(4)];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// Sends, and reads until so many messages of the kernel were the last of their answer.
+fn exchange(socket: &Socket, bytes: &[u8], answers: usize, buffer: &mut [u8]) -> Result<()> {
+    const NLMSG_ERROR: u16 = 2;
+    const NLMSG_DONE: u16 = 3;
+    socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
+    let mut left = answers;
+    while left > 0 {
+        let (length, _) = socket.recv_from(&mut &mut *buffer, 0)?;
+        let mut rest = &buffer[..length];
+        while let Some(header) = rest.get(..20) {
+            let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+            let size = u32::from_ne_bytes(word(0)) as usize;
+            let kind = u16::from_ne_bytes([header[4], header[5]]);
+            if kind == NLMSG_ERROR || kind == NLMSG_DONE {
+                let errno = -i32::from_ne_bytes(word(16));
+                if errno != 0 {
+                    bail!(std::io::Error::from_raw_os_error(errno));
+                }
+                left = left.saturating_sub(1);
+            }
+            ensure!(size >= 16, "a netlink message of {size} bytes");
+            rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! What is measured, a file a row. Each makes its own hosts, so that any of them can be run alone.
+
+use anyhow::Result;
+
+use crate::table::Line;
+
+mod attach;
+mod cold;
+mod docker;
+mod flight;
+mod load;
+mod memory;
+mod ovs;
+mod ovs_many;
+mod thousand;
+mod wait;
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Quick,
+    Full,
+}
+
+impl Length {
+    pub(crate) fn rounds(self, quick: usize, full: usize) -> usize {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+}
+
+/// A row: its name, and what measures it.
+pub(crate) type Row = (&'static str, fn(Length) -> Result<Vec<Line>>);
+
+/// All of them; those that leave the kernel a thousand links to delete come last.
+pub(crate) const ROWS: [Row; 10] = [
+    ("memory", memory::measure),
+    ("attach", attach::measure),
+    ("flight", flight::measure),
+    ("cold", cold::measure),
+    ("wait", wait::measure),
+    ("docker", docker::measure),
+    ("ovs", ovs::measure),
+    ("load", load::measure),
+    ("thousand", thousand::measure),
+    ("ovs-many", ovs_many::measure),
+];

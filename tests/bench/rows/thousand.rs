@@ -1,0 +1,83 @@
+//! A thousand attachments: whether the first packet passes, how long a list takes, and what they weigh.
+
+use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use pipewright_tests::AgentOptions;
+use pipewright_tests::netns::Inside;
+
+use super::{Length, memory};
+use crate::arena::Arena;
+use crate::guests::{GATEWAY, Guests, Seat};
+use crate::samples::Samples;
+use crate::table::Line;
+
+/// A packet later than that had its neighbour asked for a second time.
+const LATE: Duration = Duration::from_millis(500);
+const PORT: u16 = 9009;
+
+pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
+    let mut arena = Arena::linux(AgentOptions::default())?;
+    // A linux bridge takes 1,023.
+    let count = length.rounds(200, 1000);
+    let guests = Guests::add(&arena.lab, count)?;
+    let seats = guests.seats();
+
+    let packets = first_packets(&arena, &seats)?;
+    let mut lines = vec![packets];
+
+    let (mut list, mut dump) = (Samples::default(), Samples::default());
+    // In the host that has the links.
+    arena.floor = crate::floor::Floor::start(&arena.agents_host)?;
+    for _ in 0..length.rounds(10, 20) {
+        let listing = list.time(|| Ok(arena.runtime.block_on(arena.client.list(&Default::default()))?))?;
+        ensure!(listing.attachments.len() == count, "{} are listed", listing.attachments.len());
+        dump.time(|| arena.floor.dump())?;
+    }
+    let what = format!("list of {count}, against a dump of all links");
+    lines.push(Line::against(&what, &dump, &list, 5.0));
+    lines.push(memory::resident(&arena.agent, &format!("memory with {count} attachments"), 20.0)?);
+
+    arena.detach_all(&seats, 64)?;
+    arena.finish()?;
+    Ok(lines)
+}
+
+/// Sends a packet the moment that the attach is answered.
+fn first_packets(arena: &Arena, seats: &[Seat]) -> Result<Line> {
+    let senders: Vec<UdpSocket> = seats
+        .iter()
+        .map(|seat| Inside::new(&seat.netns).act(|| Ok(UdpSocket::bind("0.0.0.0:0")?)))
+        .collect::<Result<_>>()?;
+    let receiver = arena.agents_host.inside().act(|| Ok(UdpSocket::bind((GATEWAY, PORT))?))?;
+    receiver.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let expected = seats.len();
+    let receiving = thread::spawn(move || {
+        let mut arrived = vec![None; expected];
+        let mut number = [0; 2];
+        // Ends when all have come, or none came for two seconds.
+        while arrived.iter().any(Option::is_none) {
+            let Ok((2, _)) = receiver.recv_from(&mut number) else { break };
+            arrived[usize::from(u16::from_be_bytes(number))] = Some(Instant::now());
+        }
+        arrived
+    });
+
+    let mut sent = Vec::new();
+    let mut times = Samples::default();
+    for (seat, sender) in seats.iter().zip(&senders) {
+        times.add(arena.attach(seat)?);
+        sent.push(Instant::now());
+        sender.send_to(&seat.number.to_be_bytes(), (GATEWAY, PORT))?;
+    }
+    let arrived = receiving.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?;
+    let is_lost = |(sent, arrived): (&Instant, &Option<Instant>)| {
+        arrived.is_none_or(|arrived| arrived.duration_since(*sent) > LATE)
+    };
+    let lost = sent.iter().zip(&arrived).filter(|&pair| is_lost(pair)).count();
+    let first = times.len().checked_sub(1).context("no attach")?;
+    let what = format!("first packets lost after attach (of {})", first + 1);
+    Ok(Line::free(what, lost.to_string(), "0", lost == 0))
+}
