@@ -72,7 +72,8 @@ impl<H: Host> Agent for AgentService<H> {
             };
             std::future::ready(wanted.then(|| event.map(Into::into).map_err(Status::from)))
         });
-        Ok(Response::new(Box::pin(events)))
+        // Or the agent could not stop while somebody watches.
+        Ok(Response::new(Box::pin(events.take_until(self.0.stopped()))))
     }
 
     async fn get_operation(

@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::host::Host;
 
 /// Largest request in bytes; a document of a host with thousands of attachments fits.
-const MAX_REQUEST: usize = 1 << 20;
+const MAX_REQUEST: usize = 4 << 20;
 /// Largest answer in bytes.
 const MAX_ANSWER: usize = 8 << 20;
 /// Calls that one connection may have open.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use pipewright_api::reason::Failure;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::engine::locks::Locks;
 use crate::engine::operations::Operations;
@@ -59,6 +59,8 @@ pub struct Engine<H> {
     turns: Semaphore,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
+    /// True once the agent is about to stop: who only waits or watches is sent away.
+    stopping: watch::Sender<bool>,
 }
 
 /// What an engine is built from.
@@ -94,6 +96,7 @@ impl<H: Host> Engine<H> {
             locks: Locks::default(),
             turns: Semaphore::new(AT_ONCE),
             applying: tokio::sync::Mutex::default(),
+            stopping: watch::Sender::new(false),
         });
         engine.recover(loaded).await?;
         engine.follow_losses();
@@ -102,6 +105,16 @@ impl<H: Host> Engine<H> {
 
     /// Takes no more mutations, and returns when those under way are answered.
     pub async fn drain(&self) {
+        self.stopping.send_replace(true);
         self.operations.drain().await;
+    }
+
+    /// Returns when the agent is about to stop.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error means that the engine is gone, which is as good.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
     }
 }

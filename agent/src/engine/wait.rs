@@ -37,19 +37,20 @@ impl<H: Host> Engine<H> {
             }
             let change = async {
                 tokio::select! {
-                    changed = kernel.changed() => changed,
-                    changed = switch.changed() => changed,
+                    changed = kernel.changed() => changed.is_ok(),
+                    changed = switch.changed() => changed.is_ok(),
+                    () = self.stopped() => false,
                 }
             };
             match timeout_at(deadline, change).await {
                 Err(_) => return Err(not_ready(&asked, &state)),
-                Ok(Err(_)) => {
+                Ok(false) => {
                     return Err(Failure::new(
                         Reason::Stopping,
                         "the agent is stopping; ask again in a moment",
                     ));
                 }
-                Ok(Ok(())) => {}
+                Ok(true) => {}
             }
             let reopened = self.guests.reopen(&guest.identity).await;
             let netns = reopened.ok_or_else(|| gone(&asked))?;
