@@ -10,5 +10,6 @@ mod ovs_ports;
 mod pwctl;
 mod refused_step;
 mod scene;
+mod stopping;
 mod sudden_death;
 mod vlans;
