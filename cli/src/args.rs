@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipewright_api::client::Endpoint;
 use pipewright_coordinator::name::Name;
 
-use crate::commands::{attach, completions, detach, fleet, host, list, man, operation, wait, watch};
+use crate::commands::{
+    attach, completions, detach, fleet, host, list, man, operation, pipework, wait, watch,
+};
 use crate::values;
 
 /// Plugs network links into running containers, here or on another host, and takes them out again.
@@ -75,6 +77,16 @@ pub(crate) struct Global {
     pub(crate) timeout: Duration,
 }
 
+impl Default for Global {
+    /// As a line without options of pwctl's: the environment says which agent is asked.
+    fn default() -> Self {
+        Self { host: None, endpoint: None, output: Format::Table, timeout: TIMEOUT }
+    }
+}
+
+/// How long a call may take, unless --timeout says it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -98,6 +110,7 @@ pub(crate) enum Command {
     Host(host::Host),
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    Pipework(pipework::Pipework),
     Completions(completions::Completions),
     Man(man::Man),
 }

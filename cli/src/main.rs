@@ -5,6 +5,7 @@ mod commands;
 mod connect;
 mod explain;
 mod output;
+mod pipework;
 mod table;
 mod values;
 
@@ -15,6 +16,10 @@ use clap::Parser;
 use crate::explain::Failed;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| pipework::is_meant(&name)) {
+        return pipework::run(words.collect(), &args::Global::default());
+    }
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

@@ -152,6 +152,33 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
+fn a_link_named_pipework_speaks_as_pipework() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipework = folder.path().join("pipework");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pwctl"), &pipework).unwrap();
+    let run = |arguments: &[&str]| Command::new(&pipework).args(arguments).env_clear().output().unwrap();
+
+    for arguments in [&[] as &[&str], &["br1"], &["br1", "web"], &["route", "web"]] {
+        for output in [run(arguments), pwctl(folder.path(), &[&["pipework"], arguments].concat())] {
+            let out = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            assert!(out.starts_with("Syntax:\npipework <hostinterface> "), "{arguments:?}: {out}");
+            assert_eq!((out.lines().count(), text(&output.stderr).as_str()), (9, ""), "{arguments:?}");
+        }
+    }
+
+    for arguments in [&["br1", "web", "192.0.2.1"] as &[&str], &["--direct-phys", "eth1", "web", "192.0.2.1"]]
+    {
+        for output in [run(arguments), pwctl(folder.path(), &[&["pipework"], arguments].concat())] {
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            assert!(error.contains("Maybe you meant 192.0.2.1/24 ?"), "{arguments:?}: {error}");
+            assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        }
+    }
+}
+
+#[test]
 fn manual_and_completions_know_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("man1");
@@ -161,9 +188,19 @@ fn manual_and_completions_know_every_command() {
     let bash = text(&pwctl(folder.path(), &["completions", "bash"]).stdout);
 
     assert_eq!(man.status.code(), Some(0));
-    for command in
-        ["attach", "detach", "list", "wait", "watch", "operation", "host", "fleet", "completions", "man"]
-    {
+    for command in [
+        "attach",
+        "detach",
+        "list",
+        "wait",
+        "watch",
+        "operation",
+        "host",
+        "fleet",
+        "pipework",
+        "completions",
+        "man",
+    ] {
         assert!(pages.join(format!("pwctl-{command}.1")).exists(), "{command}");
         assert!(bash.contains(&format!("pwctl,{command})")), "{command}");
     }

@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod operation;
+pub(crate) mod pipework;
 pub(crate) mod wait;
 pub(crate) mod watch;
 
@@ -32,13 +33,14 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Operation(operation) => block_on(operation.run(&global)),
         Command::Host(host) => block_on(host.run(&global)).map(done),
         Command::Fleet(fleet) => fleet.run(&global),
+        Command::Pipework(pipework) => Ok(pipework.run(&global)),
         Command::Completions(completions) => completions.run().map(done),
         Command::Man(man) => man.run().map(done),
     }
 }
 
 /// Runs a call on this thread. A command makes one or a few calls: threads would only make its start slower.
-fn block_on<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+pub(crate) fn block_on<T, E: From<Failed>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Failed::Because(format!("cannot start: {why}")))?;
     runtime.block_on(call)

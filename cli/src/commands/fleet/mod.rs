@@ -266,7 +266,7 @@ fn roll_out(
 }
 
 fn fleet_status(fleet: &Checked, global: &Global) -> Result<ExitCode, Failed> {
-    let hosts = super::block_on(async { Ok(status::status(fleet, pace(global)).await) })?;
+    let hosts = super::block_on(async { Ok::<_, Failed>(status::status(fleet, pace(global)).await) })?;
     report::print_status(&hosts, global.output)?;
     Ok(match hosts.values().all(Result::is_ok) {
         true => ExitCode::SUCCESS,

@@ -1,0 +1,109 @@
+//! What a pipework line asks for. Everything that can be told from the words alone is checked; what the host interface
+//! is, only the host knows.
+
+use std::net::IpAddr;
+
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr};
+use pipewright_api::spec::GuestRef;
+
+/// One of pipework's forms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// F1 to F6 and F9: a link for a guest.
+    Attach(Box<Attach>),
+    /// F7: `ip route`, `ip rule` or `tc` in a guest.
+    Tool { tool: Tool, guest: GuestRef, words: Vec<String> },
+    /// F8: wait, inside a guest, for a link.
+    Wait { ifname: LinkName },
+}
+
+/// A link for a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attach {
+    /// What it leads to.
+    pub(crate) host: HostInterface,
+    /// `--direct-phys`: the guest gets the host interface itself.
+    pub(crate) direct: bool,
+    /// `-i`; `None`: `eth1`, or `ib0` on InfiniBand.
+    pub(crate) ifname: Option<LinkName>,
+    /// `-l`; `None`: `v<ifname>pl<pid>`.
+    pub(crate) host_ifname: Option<LinkName>,
+    /// Whose link.
+    pub(crate) guest: GuestRef,
+    /// Its address.
+    pub(crate) addressing: Addressing,
+    /// Its MAC address.
+    pub(crate) mac: Option<MacAddr>,
+    /// What follows the `@` of the last operand: a VLAN, or a partition key on InfiniBand.
+    pub(crate) tag: Option<String>,
+    /// What pipework takes without a word and does not use.
+    pub(crate) unused: Vec<String>,
+}
+
+/// The first operand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostInterface {
+    /// By name.
+    Named(LinkName),
+    /// `mac:ADDRESS`.
+    Mac(MacAddr),
+    /// A link that leads nowhere.
+    Dummy,
+}
+
+/// The third operand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Addressing {
+    /// `ADDRESS/LENGTH[@GATEWAY]`.
+    Static(InterfaceAddr, Option<IpAddr>),
+    /// `0/0[@GATEWAY]`.
+    None(Option<IpAddr>),
+    /// The name of a DHCP client.
+    Dhcp(Dhcp),
+}
+
+/// `CLIENT[-f][:OPTIONS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dhcp {
+    /// Whose options they are.
+    pub(crate) client: DhcpClient,
+    /// What follows the colon, in words.
+    pub(crate) options: Vec<String>,
+}
+
+/// The clients that pipework runs. Pipewright needs none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DhcpClient {
+    /// `dhcp` (busybox in a container of its own), `udhcpc` and `udhcpc-f`.
+    Udhcpc,
+    /// `dhclient` and `dhclient-f`.
+    Dhclient,
+    /// `dhcpcd`.
+    Dhcpcd,
+}
+
+/// A program of iproute2 that pipework runs in a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// `ip route`.
+    Route,
+    /// `ip rule`.
+    Rule,
+    /// `tc`.
+    Tc,
+}
+
+/// Why a line is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Operands are missing.
+    Syntax,
+    /// It cannot be.
+    Because(String),
+}
+
+impl Refused {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self::Because(why.into())
+    }
+}
