@@ -38,7 +38,7 @@ pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
             attachment.id.chars().take(shown).collect(),
             spec.guest.clone(),
             spec.ifname.clone(),
-            or_dash(&addresses(&spec).join(" ")),
+            or_dash(&addresses(attachment).join(" ")),
             attachment.mac.clone(),
             spec.uplink.clone(),
             vlan(&spec),
@@ -60,11 +60,17 @@ fn shortest(attachments: &[wire::Attachment]) -> usize {
     shared.map_or(8, |shared| (shared + 1).max(8))
 }
 
-/// Addresses with their prefix lengths.
-pub(crate) fn addresses(spec: &wire::AttachmentSpec) -> &[String] {
-    match &spec.addressing {
-        Some(wire::attachment_spec::Addressing::StaticAddresses(addresses)) => &addresses.cidrs,
-        Some(wire::attachment_spec::Addressing::NoAddress(_)) | None => &[],
+/// Addresses with their prefix lengths. With DHCP there may be none yet, or no more.
+pub(crate) fn addresses(attachment: &wire::Attachment) -> Vec<&str> {
+    use wire::attachment_spec::Addressing;
+    let spec = attachment.spec.as_ref();
+    match spec.and_then(|spec| spec.addressing.as_ref()) {
+        Some(Addressing::StaticAddresses(addresses)) => addresses.cidrs.iter().map(String::as_str).collect(),
+        Some(Addressing::Dhcp(_)) => match &attachment.lease {
+            Some(lease) => vec![&lease.address, "(dhcp)"],
+            None => vec!["(dhcp)"],
+        },
+        Some(Addressing::NoAddress(_)) | None => Vec::new(),
     }
 }
 
@@ -146,6 +152,20 @@ ID        GUEST       IFNAME  ADDRESS                        MAC                
             "{both}"
         );
         assert!(second.ends_with("-     pwh7f3a5cdefgh  attached; host end is gone"), "{both}");
+    }
+
+    #[test]
+    fn an_address_that_was_leased_is_shown_as_such() {
+        let mut leased = attachment("0198c0de-0000-7000-8000-000000000001");
+        let addressing = Some(wire::attachment_spec::Addressing::Dhcp(wire::Dhcp::default()));
+        leased.spec = leased.spec.map(|spec| wire::AttachmentSpec { addressing, ..spec });
+        let without = addresses(&leased).join(" ");
+        leased.lease = Some(wire::Lease { address: "192.0.2.77/24".to_owned(), ..wire::Lease::default() });
+
+        assert_eq!(
+            (without.as_str(), addresses(&leased).join(" ").as_str()),
+            ("(dhcp)", "192.0.2.77/24 (dhcp)")
+        );
     }
 
     #[test]

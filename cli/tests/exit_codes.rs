@@ -35,7 +35,7 @@ fn wrong_usage_is_2_and_says_what_is_wrong_without_asking_anybody() {
     std::fs::write(&file, FLEET).unwrap();
     let file = file.to_str().unwrap();
     let cases: [(&[&str], &str); 12] = [
-        (&["attach", "br0", "web"], "give an address with --ip CIDR, or --no-ip"),
+        (&["attach", "br0", "web"], "give an address with --ip CIDR, have one given with --dhcp"),
         (&["attach", "br0", "web", "--ip", "192.0.2.1"], "perhaps 192.0.2.1/24"),
         (
             &["attach", "br0", "web", "--ip", "192.0.2.2/24", "--gateway", "192.0.2.2"],

@@ -137,7 +137,11 @@ fn vlan(vlan: Option<&Vlan>) -> String {
 }
 
 fn addresses(addressing: &Addressing) -> String {
-    list(addressing.addresses())
+    match addressing {
+        Addressing::Static(addresses) => list(addresses),
+        Addressing::Dhcp(_) => "dhcp".to_owned(),
+        Addressing::None => "none".to_owned(),
+    }
 }
 
 /// In one order, since the order of addresses and routes means nothing.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::dhcp::Lease;
 use crate::net::{LinkName, MacAddr, Mtu, ParseError};
 use crate::spec::{AttachmentSpec, FleetName};
 
@@ -40,6 +41,9 @@ pub struct Attachment {
     pub observed: Option<ObservedLink>,
     /// What an undo left behind.
     pub leftovers: Vec<String>,
+    /// What the DHCP server gave.
+    #[serde(default)]
+    pub lease: Option<Lease>,
 }
 
 /// Life of an attachment.

@@ -33,6 +33,7 @@ pub mod attachment;
 pub mod client;
 pub mod condition;
 pub mod convert;
+pub mod dhcp;
 pub mod event;
 pub mod host;
 pub mod net;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::dhcp::Dhcp;
 use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
@@ -76,6 +77,8 @@ pub enum Vlan {
 pub enum Addressing {
     /// These; never empty.
     Static(Vec<InterfaceAddr>),
+    /// From a DHCP server (IPv4).
+    Dhcp(Dhcp),
     /// None of ours.
     None,
 }
@@ -85,7 +88,7 @@ impl Addressing {
     pub fn addresses(&self) -> &[InterfaceAddr] {
         match self {
             Self::Static(addresses) => addresses,
-            Self::None => &[],
+            Self::Dhcp(_) | Self::None => &[],
         }
     }
 }

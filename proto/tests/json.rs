@@ -50,6 +50,7 @@ fn attachment() -> Attachment {
             ovs_error: String::new(),
         }),
         leftovers: Vec::new(),
+        lease: None,
         spec,
     }
 }

@@ -192,6 +192,7 @@ impl<H: Host> Engine<H> {
             plan: plan.iter().map(ToString::to_string).collect(),
             observed: None,
             leftovers: Vec::new(),
+            lease: None,
         };
         Ok(Record { attachment, asked: wish.spec.clone(), plan, request: wish.request })
     }

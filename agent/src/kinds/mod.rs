@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, Kind};
+use pipewright_api::spec::{Addressing, AttachmentSpec, Kind};
 use uuid::Uuid;
 
 use crate::step::{Expected, GuestRoute, SavedRoute, Step, Veth};
@@ -123,6 +123,10 @@ impl<'a> Link<'a> {
             let text =
                 format!("{guest} has a link {ifname} that is not ours; choose another name with --ifname");
             return Err(Failure::new(Reason::IfnameTaken, text));
+        }
+        if matches!(spec.addressing, Addressing::Dhcp(_)) {
+            let text = "this agent has no DHCP client yet; give an address with --ip";
+            return Err(Failure::new(Reason::NotSupportedHere, text));
         }
         let host_end = spec.host_ifname.clone().unwrap_or(derived.host_end);
         if ground.host_ifname_taken {

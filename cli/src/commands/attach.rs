@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use pipewright_api::attachment::Attached;
+use pipewright_api::dhcp::{ClientId, Dhcp, Hostname};
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Kind, Route, Vlan};
 use pipewright_api::wire;
@@ -34,6 +35,8 @@ Examples:
     pwctl attach ovs0 docker:web --ip 192.0.2.10/24 --vlan 100
   A link with two tagged VLANs and no address:
     pwctl attach ovs0 docker:router --no-ip --trunk 100,200 --ifname trunk0
+  With an address from the network's DHCP server:
+    pwctl attach br0 docker:web --dhcp
   What would be done, as `ip` and `ovs-vsctl` would say it:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --dry-run
 
@@ -53,6 +56,16 @@ pub(crate) struct Attach {
     /// No address
     #[arg(long, conflicts_with = "ips")]
     no_ip: bool,
+    /// An IPv4 address from a DHCP server, renewed for as long as the link is there and released on detach
+    #[arg(long, conflicts_with_all = ["ips", "no_ip"])]
+    dhcp: bool,
+    /// Host name that DHCP is told [default: the guest's name]
+    #[arg(long, value_name = "NAME", requires = "dhcp", value_parser = values::checked::<Hostname>)]
+    hostname: Option<Hostname>,
+    /// Whom DHCP shall know the guest as: a text, or bytes such as 01:02:00:5e:10:00:01 [default: container id and
+    /// link, or the MAC address]
+    #[arg(long, value_name = "ID", requires = "dhcp", value_parser = values::checked::<ClientId>)]
+    client_id: Option<ClientId>,
     /// Default gateway, once for IPv4 and once for IPv6; detach puts the old default route back
     #[arg(long = "gateway", value_name = "IP", value_parser = values::address)]
     gateways: Vec<IpAddr>,
@@ -102,12 +115,14 @@ impl Attach {
 
     /// What is asked for, if its parts fit together.
     fn spec(self) -> Result<AttachmentSpec, Failed> {
-        let addressing = match (self.ips.is_empty(), self.no_ip) {
-            (false, _) => Addressing::Static(self.ips),
-            (true, true) => Addressing::None,
-            (true, false) => {
+        let addressing = match (self.ips.is_empty(), self.dhcp, self.no_ip) {
+            (false, ..) => Addressing::Static(self.ips),
+            (true, true, _) => Addressing::Dhcp(Dhcp { hostname: self.hostname, client_id: self.client_id }),
+            (true, false, true) => Addressing::None,
+            (true, false, false) => {
                 return Err(Failed::Usage(
-                    "give an address with --ip CIDR, or --no-ip for a link without one".to_owned(),
+                    "give an address with --ip CIDR, have one given with --dhcp, or --no-ip for a link without one"
+                        .to_owned(),
                 ));
             }
         };
@@ -131,10 +146,12 @@ impl Attach {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 11] = [
+    const ARGUMENTS: [(&str, &str); 13] = [
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),
         ("spec.static_addresses", "--ip"),
+        ("spec.dhcp.hostname", "--hostname"),
+        ("spec.dhcp.client_id", "--client-id"),
         ("spec.gateways", "--gateway"),
         ("spec.routes", "--route"),
         ("spec.ifname", "--ifname"),
@@ -230,6 +247,14 @@ mod tests {
     fn arguments_become_a_spec() {
         let cases = [
             ("br0 web --ip 192.0.2.10/24", serde_json::json!({})),
+            (
+                "br0 web --dhcp",
+                serde_json::json!({ "addressing": { "dhcp": { "hostname": null, "client_id": null } } }),
+            ),
+            (
+                "br0 web --dhcp --hostname web --client-id 01:02",
+                serde_json::json!({ "addressing": { "dhcp": { "hostname": "web", "client_id": "01:02" } } }),
+            ),
             ("br0 docker:web --no-ip", serde_json::json!({ "guest": "docker:web", "addressing": "none" })),
             (
                 "br0 web --ip 192.0.2.10/24 --ip 2001:db8::10/64 --gateway 192.0.2.1 --gateway 2001:db8::1",
@@ -271,7 +296,10 @@ mod tests {
     fn what_cannot_be_is_refused_before_anything_connects() {
         let ip = "--ip 192.0.2.10/24";
         let cases = [
-            ("br0 web".to_owned(), "give an address with --ip CIDR, or --no-ip for a link without one"),
+            (
+                "br0 web".to_owned(),
+                "give an address with --ip CIDR, have one given with --dhcp, or --no-ip for a link without one",
+            ),
             (format!("br0 web {ip} --no-ip"), "the argument '--ip <CIDR>' cannot be used with '--no-ip'"),
             (
                 "br0 web --ip 192.0.2.10".to_owned(),
@@ -334,7 +362,12 @@ mod tests {
                 format!("br0 web {ip} --timeout 0s"),
                 "invalid value '0s' for '--timeout <DURATION>': use more than zero and at most 24h",
             ),
-            (format!("br0 web {ip} --dhcp"), "unexpected argument '--dhcp' found"),
+            (format!("br0 web {ip} --dhcp"), "the argument '--ip <CIDR>' cannot be used with '--dhcp'"),
+            (
+                "br0 web --dhcp --hostname web-".to_owned(),
+                "invalid value 'web-' for '--hostname <NAME>': not a host name: use letters, digits and '-', up to \
+                 63 between dots, with no '-' at either end",
+            ),
         ];
         for (arguments, said) in cases {
             assert_eq!(asked(&arguments), Err(said.to_owned()), "{arguments}");

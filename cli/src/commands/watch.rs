@@ -65,7 +65,7 @@ fn line(event: &wire::WatchResponse) -> String {
         spec.ifname.clone(),
         spec.uplink.clone(),
     ];
-    words.extend(table::addresses(&spec).iter().cloned());
+    words.extend(table::addresses(attachment).into_iter().map(str::to_owned));
     if !event.cause.is_empty() {
         words.push(format!("({})", event.cause));
     }

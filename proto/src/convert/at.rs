@@ -1,7 +1,7 @@
 //! Where in a message we are, and what parsing does there.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -133,6 +133,8 @@ text! {
     crate::net::LinkName: "a link's name of 1 to 15 bytes",
     crate::net::MacAddr: "a MAC address",
     crate::net::InterfaceAddr: "an address with the length of its prefix",
+    crate::dhcp::Hostname: "the name of a host",
+    crate::dhcp::ClientId: "a client id",
     crate::spec::GuestRef: "docker:NAME, pid:N, netns:NAME or a bare name",
     crate::spec::FleetName: "the fleet's name",
     crate::attachment::Runtime: "docker, pid or netns",
@@ -144,6 +146,14 @@ impl Text for IpAddr {
     fn parse(text: &str) -> Result<Self, ParseError> {
         let hint = "write it as 192.0.2.1 or 2001:db8::1, without prefix length or zone";
         IpAddr::from_str(text).map_err(|_| ParseError::new(text, "an address", hint))
+    }
+}
+
+impl Text for Ipv4Addr {
+    const WHAT: &'static str = "an IPv4 address";
+
+    fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::from_str(text).map_err(|_| ParseError::new(text, "an IPv4 address", "write it as 192.0.2.1"))
     }
 }
 

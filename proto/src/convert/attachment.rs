@@ -1,9 +1,13 @@
 //! An attachment as the agent keeps it.
 
+use std::net::Ipv4Addr;
+
 use super::At;
+use super::fit::LIST_MAX;
 use super::spec::attachment_spec;
 use super::time::{timestamp, to_timestamp};
 use crate::attachment::{Attachment, GuestIdentity, ObservedLink, State};
+use crate::dhcp::Lease;
 use crate::net::Mtu;
 use crate::reason::Failure;
 use crate::wire;
@@ -35,6 +39,21 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         plan: attachment.plan,
         observed: attachment.observed.map(ObservedLink::from),
         leftovers: attachment.leftovers,
+        lease: attachment.lease.map(|given| lease(given, &at.field("lease"))).transpose()?,
+    })
+}
+
+fn lease(lease: wire::Lease, at: &At<'_>) -> Result<Lease, Failure> {
+    let at_expires = at.field("expires_at");
+    Ok(Lease {
+        address: at.field("address").required(&lease.address)?,
+        server: at.field("server").required(&lease.server)?,
+        expires_at: lease.expires_at.map(|stamp| timestamp(Some(stamp), &at_expires)).transpose()?,
+        routers: at.field("routers").list(lease.routers, LIST_MAX, |at, text| at.required(&text))?,
+        dns_servers: at
+            .field("dns_servers")
+            .list(lease.dns_servers, LIST_MAX, |at, text| at.required(&text))?,
+        domain: lease.domain,
     })
 }
 
@@ -90,6 +109,21 @@ impl From<Attachment> for wire::Attachment {
             plan: attachment.plan,
             observed: attachment.observed.map(wire::ObservedLink::from),
             leftovers: attachment.leftovers,
+            lease: attachment.lease.map(wire::Lease::from),
+        }
+    }
+}
+
+impl From<Lease> for wire::Lease {
+    fn from(lease: Lease) -> Self {
+        let texts = |addresses: Vec<Ipv4Addr>| addresses.iter().map(Ipv4Addr::to_string).collect();
+        Self {
+            address: lease.address.into(),
+            server: lease.server.to_string(),
+            expires_at: lease.expires_at.map(to_timestamp),
+            routers: texts(lease.routers),
+            dns_servers: texts(lease.dns_servers),
+            domain: lease.domain,
         }
     }
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::At;
 use super::fit::{self, LIST_MAX, TRUNK_MAX};
+use crate::dhcp::Dhcp;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{Addressing, AttachmentSpec, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan};
@@ -105,13 +106,22 @@ fn vlans(numbers: &[u32], at: &At<'_>) -> Result<BTreeSet<VlanId>, Failure> {
 
 fn addressing(asked: Option<oneof::Addressing>, at: &At<'_>) -> Result<Addressing, Failure> {
     match asked {
-        None => Err(at.field("addressing").refuse("it is required: give addresses, or ask for none")),
+        None => {
+            Err(at.field("addressing").refuse("it is required: give addresses, or ask for DHCP or for none"))
+        }
         Some(oneof::Addressing::NoAddress(wire::NoAddress {})) => Ok(Addressing::None),
         Some(oneof::Addressing::StaticAddresses(addresses)) => {
             let at = at.field("static_addresses");
             let addresses =
                 at.field("cidrs").list(addresses.cidrs, LIST_MAX, |at, text| at.required(&text))?;
             Ok(Addressing::Static(addresses))
+        }
+        Some(oneof::Addressing::Dhcp(wire::Dhcp { hostname, client_id })) => {
+            let at = at.field("dhcp");
+            Ok(Addressing::Dhcp(Dhcp {
+                hostname: at.field("hostname").optional(&hostname)?,
+                client_id: at.field("client_id").optional(&client_id)?,
+            }))
         }
     }
 }
@@ -187,6 +197,10 @@ impl From<Addressing> for oneof::Addressing {
                 let cidrs = addresses.into_iter().map(String::from).collect();
                 Self::StaticAddresses(wire::StaticAddresses { cidrs })
             }
+            Addressing::Dhcp(Dhcp { hostname, client_id }) => Self::Dhcp(wire::Dhcp {
+                hostname: hostname.map(String::from).unwrap_or_default(),
+                client_id: client_id.map(String::from).unwrap_or_default(),
+            }),
             Addressing::None => Self::NoAddress(wire::NoAddress {}),
         }
     }

@@ -1,5 +1,8 @@
 //! Addresses, gateways and routes that a link cannot have; the kernel takes most of the IPv4 ones.
 
+use pipewright_api::wire;
+use pipewright_api::wire::attachment_spec::Addressing;
+
 use super::{Row, each, of_spec, route, statics};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -7,6 +10,7 @@ pub(super) fn rows() -> Vec<Row> {
         spec.addressing = statics([&text]);
     });
     rows.extend(addresses());
+    rows.extend(dhcp());
     rows.extend(each("spec.gateways[0]", NO_GATEWAY, |spec, text| spec.gateways = vec![text]));
     rows.extend(gateways());
     rows.extend(each("spec.routes[0].destination", NO_DESTINATION, |spec, text| {
@@ -118,6 +122,28 @@ fn addresses() -> Vec<Row> {
     ]
 }
 
+fn dhcp() -> Vec<Row> {
+    let ask = |hostname: &str, client_id: &str| {
+        let asked = wire::Dhcp { hostname: hostname.to_owned(), client_id: client_id.to_owned() };
+        move |spec: &mut wire::AttachmentSpec| {
+            spec.gateways.clear();
+            spec.routes.clear();
+            spec.addressing = Some(Addressing::Dhcp(asked.clone()));
+        }
+    };
+    let label = "x".repeat(64);
+    let mut rows = Vec::new();
+    for hostname in ["-web", "web-", "we b", "web.", ".web", "w_b", "web\n", "web\0", "wéb", &label] {
+        let name = format!("host name {hostname:?}");
+        rows.push(of_spec(&name, "spec.dhcp.hostname", ask(hostname, "")));
+    }
+    for client_id in ["web\n", "\0", &"x".repeat(255), &"01:".repeat(256)] {
+        let name = format!("client id {client_id:?}");
+        rows.push(of_spec(&name, "spec.dhcp.client_id", ask("", client_id)));
+    }
+    rows
+}
+
 const NO_GATEWAY: &[&str] = &[
     "",
     "192.0.2.1/24",
@@ -148,7 +174,7 @@ const NO_GATEWAY: &[&str] = &[
 
 fn gateways() -> Vec<Row> {
     let gateways = |texts: &'static [&'static str]| {
-        move |spec: &mut pipewright_api::wire::AttachmentSpec| {
+        move |spec: &mut wire::AttachmentSpec| {
             spec.gateways = texts.iter().map(|&text| text.to_owned()).collect();
         }
     };

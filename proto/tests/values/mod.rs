@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "what is built here is valid, or the test is wrong")]
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtime, State};
 use pipewright_api::condition::GuestLinkState;
+use pipewright_api::dhcp::{ClientId, Dhcp, Lease};
 use pipewright_api::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
@@ -71,8 +72,35 @@ pub(crate) fn addressing() -> impl Strategy<Value = Addressing> {
     let some = btree_set((any::<bool>(), any::<u8>(), 1u8..100), 1..10);
     prop_oneof![
         Just(Addressing::None),
+        dhcp().prop_map(Addressing::Dhcp),
         some.prop_map(move |hosts| Addressing::Static(hosts.into_iter().map(address).collect())),
     ]
+}
+
+fn dhcp() -> impl Strategy<Value = Dhcp> {
+    let client_id = prop_oneof![
+        vec(any::<u8>(), 2..255).prop_map(ClientId::Bytes),
+        "[a-z0-9/ ]{1,254}".prop_map(|text| text.parse().unwrap()),
+    ];
+    let hostname = "[a-z0-9]{1,63}(\\.[A-Z]{1,9})?".prop_map(|name| name.parse().unwrap());
+    (option::of(hostname), option::of(client_id))
+        .prop_map(|(hostname, client_id)| Dhcp { hostname, client_id })
+}
+
+fn lease() -> impl Strategy<Value = Lease> {
+    let servers = || vec(any::<Ipv4Addr>(), 0..3);
+    let address = (1u8..255).prop_map(|host| format!("192.0.2.{host}/25").parse());
+    let address = address.prop_filter_map("a subnet's own number", Result::ok);
+    (address, any::<Ipv4Addr>(), option::of(time()), servers(), servers(), "[a-z.]{0,20}").prop_map(
+        |(address, server, expires_at, routers, dns_servers, domain)| Lease {
+            address,
+            server,
+            expires_at,
+            routers,
+            dns_servers,
+            domain,
+        },
+    )
 }
 
 pub(crate) fn router(v6: bool) -> impl Strategy<Value = IpAddr> {
@@ -182,6 +210,7 @@ prop_compose! {
         revision in any::<u64>(),
         (plan, leftovers) in (vec(".{0,20}", 0..4), vec(".{0,20}", 0..4)),
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
+        lease in option::of(lease()),
     ) -> Attachment {
         let host_ifname = LinkName::derived(host_end);
         let observed = observed.map(|(present, operstate, mtu, bridge, ofport, ovs_error)| {
@@ -193,6 +222,7 @@ prop_compose! {
             state,
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
+            lease,
         }
     }
 }
