@@ -5,9 +5,11 @@
 
 mod ask;
 mod linux_bridge;
+mod one_answer;
 mod ovs_down;
 mod ovs_ports;
 mod pwctl;
+mod refused_request;
 mod refused_step;
 mod scene;
 mod stopping;
