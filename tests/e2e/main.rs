@@ -4,10 +4,15 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
 
 mod ask;
+mod containers;
+mod docker_door;
+mod docker_down;
 mod linux_bridge;
+mod one_answer;
 mod ovs_down;
 mod ovs_ports;
 mod pwctl;
+mod refused_request;
 mod refused_step;
 mod scene;
 mod stopping;

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use pipewright_api::client::ClientError;
+use pipewright_api::net::VlanId;
+use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::spec::{Addressing, AttachmentSpec, Vlan};
 use pipewright_tests::ctl::Answer;
 use pipewright_tests::{Agent, AgentOptions, Guest, Host, Lab, Snapshot};
 
@@ -71,6 +75,38 @@ impl Scene {
     /// Types a pwctl line that must succeed.
     pub(crate) fn ctl(&self, words: &str) -> Result<Answer> {
         self.agent.ctl(words)?.ok()
+    }
+}
+
+/// Runs what asks by the client.
+pub(crate) fn asking<T>(ask: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(ask)
+}
+
+/// The refusal that a call must have come to.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, reason: Reason) -> Failure {
+    let error = answer.expect_err("the call should have been refused");
+    let failure = error.failure().unwrap_or_else(|| panic!("not a refusal: {error}")).clone();
+    assert_eq!(failure.reason(), reason, "{failure}");
+    failure
+}
+
+/// A link of a guest with one address, in VLAN 100 where the bridge is one of Open vSwitch.
+pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec {
+    let parsed = "a story's own words parse";
+    AttachmentSpec {
+        guest: guest.reference().parse().expect(parsed),
+        ifname: "eth1".parse().expect(parsed),
+        uplink: uplink.parse().expect(parsed),
+        kind: None,
+        host_ifname: None,
+        mac: None,
+        mtu: None,
+        vlan: (!uplink.starts_with("br")).then(|| Vlan::Access(VlanId::try_from(100).expect(parsed))),
+        addressing: Addressing::Static(vec![address.parse().expect(parsed)]),
+        gateways: Vec::new(),
+        routes: Vec::new(),
     }
 }
 

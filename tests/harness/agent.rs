@@ -63,6 +63,13 @@ impl AgentOptions {
         self
     }
 
+    /// Another Docker than the shared one, such as a door before it: `unix:PATH`.
+    #[must_use]
+    pub fn docker(mut self, endpoint: &str) -> Self {
+        self.docker = Some(endpoint.to_owned());
+        self
+    }
+
     /// Another OVSDB than the host's, such as a proxy to it: `unix:PATH`.
     #[must_use]
     pub fn ovsdb(mut self, endpoint: &str) -> Self {

@@ -127,19 +127,18 @@ impl Docker {
     /// # Errors
     /// What `docker` says; a name can be used once.
     pub fn run(&'static self, name: &str) -> Result<Container> {
+        self.run_on(name, "none")
+    }
+
+    /// Starts a container that sleeps, in that network: `none`, `host`, `container:NAME`.
+    ///
+    /// # Errors
+    /// What `docker` says; a name can be used once.
+    pub fn run_on(&'static self, name: &str, network: &str) -> Result<Container> {
         let mark = format!("{MARK}={}", Run::get()?.name());
-        self.docker(&[
-            "run",
-            "--detach",
-            "--name",
-            name,
-            "--network=none",
-            "--env",
-            &mark,
-            IMAGE,
-            "sleep",
-            "1000000",
-        ])?;
+        let network = format!("--network={network}");
+        let words = ["run", "--detach", "--name", name, &network, "--env", &mark, IMAGE, "sleep", "1000000"];
+        self.docker(&words)?;
         let mut container = Container { docker: self, name: name.to_owned(), pid: 0, is_removed: false };
         container.read_pid()?;
         Ok(container)

@@ -240,6 +240,9 @@ impl<H: Host> Engine<H> {
         refused: Refused,
         open: Option<&Operation>,
     ) -> Failure {
+        let mut going = record.clone();
+        going.attachment.state = State::Detaching;
+        self.shelf.put(going, Some("it is taken back"));
         let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
         let failure = status::of_attach(&record.attachment, &refused.error, &leftovers);
         tracing::debug!(attachment = %record.attachment.id, guest = %record.asked.guest, "attach refused: {failure}");

@@ -26,7 +26,7 @@ impl<H: Host> Engine<H> {
     pub async fn detach(self: &Arc<Self>, asked: Detach) -> Result<Vec<Attachment>, Failure> {
         let Detach { request_id, target, dry_run } = asked;
         if dry_run {
-            return Ok(self.meant(&target)?.iter().map(|record| would_undo(record)).collect());
+            return Ok(self.meant(&target).await?.iter().map(|record| would_undo(record)).collect());
         }
         let fingerprint = fingerprint(&("detach", format!("{target:?}")))?;
         let engine = Arc::clone(self);
@@ -43,7 +43,7 @@ impl<H: Host> Engine<H> {
     }
 
     async fn detach_all(&self, target: &DetachTarget, open: &Operation) -> Result<Vec<Attachment>, Failure> {
-        let meant = self.meant(target)?;
+        let meant = self.meant(target).await?;
         let Some((last, others)) = meant.split_last() else {
             self.settle_answer(Some(open), Answer::Detached(Vec::new())).await?;
             return Ok(Vec::new());
@@ -136,19 +136,33 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// GUEST_AMBIGUOUS when a bare word means guests of more than one runtime.
-    fn meant(&self, target: &DetachTarget) -> Result<Vec<Arc<Record>>, Failure> {
+    async fn meant(&self, target: &DetachTarget) -> Result<Vec<Arc<Record>>, Failure> {
         match target {
             DetachTarget::Id(id) => Ok(self.shelf.get(*id).into_iter().collect()),
             DetachTarget::Guest { guest, ifname } => {
-                let (mut records, _) = self.shelf.attachments();
-                records.retain(|record| {
-                    let Attachment { spec, guest: identity, .. } = &record.attachment;
-                    is_meant(guest, identity) && ifname.as_ref().is_none_or(|name| *name == spec.ifname)
-                });
+                let (all, _) = self.shelf.attachments();
+                let meant = all.iter().filter(|record| is_meant(guest, &record.attachment.guest));
+                let mut records: Vec<Arc<Record>> = meant.cloned().collect();
                 one_guest(guest, &records)?;
+                if records.is_empty() && !all.is_empty() {
+                    records = self.under_another_name(guest, all).await;
+                }
+                let is_it = |record: &Arc<Record>| {
+                    ifname.as_ref().is_none_or(|name| *name == record.attachment.spec.ifname)
+                };
+                records.retain(is_it);
                 Ok(records)
             }
         }
+    }
+
+    /// Containers that share a namespace (`--net=container:`) go by many names, of which only one was recorded. A name
+    /// that cannot be looked up stands for none: what is not there is detached.
+    async fn under_another_name(&self, guest: &GuestRef, mut all: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+        let Ok(found) = self.guests.find(guest).await else { return Vec::new() };
+        let cookie = self.kernel.cookie(&found.netns).await.ok();
+        all.retain(|record| Some(record.attachment.guest.netns_cookie) == cookie);
+        all
     }
 }
 

@@ -1,10 +1,12 @@
 //! What is there before an attach: the bridge, the guest, and what ours would collide with.
 
 use std::io;
+use std::time::Duration;
 
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{AttachmentSpec, Kind};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::Engine;
@@ -14,6 +16,12 @@ use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::kinds::{Bridge, Ground};
 use crate::switches::ovs::SwitchError;
+
+/// Bridges with these first letters are made when they are missing.
+const LINUX: &str = "br";
+const OVS: &str = "ovs";
+/// How long a bridge of Open vSwitch may take to come or go.
+const DECIDED: Duration = Duration::from_secs(2);
 
 impl<H: Host> Engine<H> {
     /// Reads the host's side and joins it with the guest's.
@@ -38,12 +46,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// NO_UPLINK, OVSDB_DOWN, INVALID_FIELD when it is of another kind than asked.
     pub(super) async fn bridge(&self, name: &LinkName, asked: Option<Kind>) -> Result<Bridge, Failure> {
-        let link = self.kernel.link(name).await.map_err(unreadable)?;
-        let found = match &link {
-            Some(link) if link.kind == "bridge" => Some(linux(link)),
-            // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.
-            Some(_) | None => self.ovs_bridge(name, link.as_ref(), asked).await?,
-        };
+        let (link, found) = self.decided(name, asked).await?;
         let made = |kind| match asked {
             None => kind,
             Some(asked) => asked,
@@ -57,8 +60,8 @@ impl<H: Host> Engine<H> {
                 );
                 return Err(Failure::new(Reason::NotSupportedHere, text));
             }
-            (None, None) if name.as_str().starts_with("br") => Bridge::Missing(made(Kind::LinuxBridge)),
-            (None, None) if name.as_str().starts_with("ovs") => Bridge::Missing(made(Kind::Ovs)),
+            (None, None) if name.as_str().starts_with(LINUX) => Bridge::Missing(made(Kind::LinuxBridge)),
+            (None, None) if name.as_str().starts_with(OVS) => Bridge::Missing(made(Kind::Ovs)),
             (None, None) => {
                 let text = format!(
                     "there is no bridge {name}; one whose name begins with br or ovs is made when it is missing, others make it first"
@@ -79,6 +82,37 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What the kernel and Open vSwitch call by that name. A bridge of Open vSwitch that comes or goes is for a moment a
+    /// link without a row: its end is waited for, or two attaches at the same time would refuse each other.
+    async fn decided(
+        &self,
+        name: &LinkName,
+        asked: Option<Kind>,
+    ) -> Result<(Option<LinkFacts>, Option<Bridge>), Failure> {
+        let deadline = Instant::now() + DECIDED;
+        let mut switch = self.ovs.changes();
+        let mut links = self.kernel.host_events();
+        loop {
+            switch.mark_unchanged();
+            let link = self.kernel.link(name).await.map_err(unreadable)?;
+            let found = match &link {
+                Some(link) if link.kind == "bridge" => Some(linux(link)),
+                // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.
+                Some(_) | None => self.ovs_bridge(name, link.as_ref(), asked).await?,
+            };
+            let is_moving = found.is_none() && is_made(name) && link.as_ref().is_some_and(may_be_ovs);
+            if !is_moving || Instant::now() >= deadline {
+                return Ok((link, found));
+            }
+            tokio::select! {
+                // Without a sender nothing changes any more; the deadline ends it.
+                Ok(()) = switch.changed() => {}
+                Ok(_) = links.recv() => {}
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
     async fn ovs_bridge(
         &self,
         name: &LinkName,
@@ -95,6 +129,11 @@ impl<H: Host> Engine<H> {
         let mtu = link.map_or(Mtu::ETHERNET.get(), |link| link.mtu);
         Ok(bridge.map(|bridge| Bridge::Ovs { mtu, ours: bridge.is_ours, userspace: bridge.is_userspace() }))
     }
+}
+
+/// Whether a bridge of that name is made when it is missing.
+fn is_made(name: &LinkName) -> bool {
+    name.as_str().starts_with(LINUX) || name.as_str().starts_with(OVS)
 }
 
 fn linux(link: &LinkFacts) -> Bridge {

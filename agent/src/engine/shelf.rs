@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipewright_api::attachment::{GuestIdentity, Runtime, State};
+use pipewright_api::attachment::{Attachment, GuestIdentity, Runtime, State};
 use pipewright_api::event::Event;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
@@ -107,13 +107,15 @@ impl Shelf {
         self.lock().attachments.len()
     }
 
-    /// Whether anything but this attachment or switch needs a bridge of that name.
+    /// Whether anything but this attachment or switch needs a bridge of that name. One that is being removed itself does
+    /// not: of two that go at the same time, each would leave the bridge to the other.
     pub(super) fn is_used_by_others(&self, bridge: &LinkName, but: Uuid) -> bool {
         let inner = self.lock();
-        let by_attachment = inner
-            .attachments
-            .values()
-            .any(|record| record.attachment.spec.uplink == *bridge && record.attachment.id != but);
+        let needs = |record: &Record| {
+            let Attachment { id, spec, state, .. } = &record.attachment;
+            spec.uplink == *bridge && *id != but && *state != State::Detaching
+        };
+        let by_attachment = inner.attachments.values().any(|record| needs(record));
         by_attachment || inner.switches.get(bridge).is_some_and(|switch| switch.id != but)
     }
 
