@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 4] = ["attachment", "reason", "agent", "host"];
+const FILES: [&str; 5] = ["attachment", "reason", "agent", "host", "guest"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=pipewright");
@@ -23,9 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .register_descriptors(&bytes)?
         .preserve_proto_field_names()
         .emit_fields()
+        .btree_map([".pipewright.v1.AttachmentSpec"])
         .build(&[".pipewright.v1"])?;
     tonic_prost_build::configure()
         .compile_well_known_types(true)
+        // One order in everything that is printed.
+        .btree_map(".pipewright.v1.AttachmentSpec")
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
     Ok(())

@@ -100,7 +100,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Attach(attach::Attach),
+    Attach(Box<attach::Attach>),
     Detach(detach::Detach),
     List(list::List),
     Wait(wait::Wait),

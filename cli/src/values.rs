@@ -66,6 +66,12 @@ pub(crate) fn trunk(text: &str) -> Result<Vlan, String> {
     vlans.map(Vlan::Trunk).map_err(|why| format!("{why}; write VID,VID,… or all"))
 }
 
+/// `KEY=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// An address without a prefix length.
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "write it as 192.0.2.1 or 2001:db8::1, without a prefix length".to_owned())

@@ -14,7 +14,7 @@
 //! - [`wire`] is generated from `pipewright/v1/*.proto`, the contract for programs in any language. Its messages can
 //!   hold nonsense, so only [`convert`], the client and the agent's gRPC edge see them. In JSON (`pwctl -o json`) they
 //!   have the field names of the `.proto` files.
-//! - [`net`], [`spec`], [`request`], [`attachment`], [`condition`], [`event`], [`operation`] and [`host`] are what
+//! - [`net`], [`spec`], [`request`], [`attachment`], [`condition`], [`event`], [`operation`], [`tool`] and [`host`] are what
 //!   everything else is written with: text was parsed, defaults are filled in, enums are closed. What is stored
 //!   ([`attachment::Attachment`], [`operation::Operation`], [`spec::AttachmentSpec`]) has a serde form of its own.
 //! - [`convert`] is the only way in. It refuses what cannot be parsed and what does not fit together before anything
@@ -36,11 +36,13 @@ pub mod convert;
 pub mod dhcp;
 pub mod event;
 pub mod host;
+pub mod labels;
 pub mod net;
 pub mod operation;
 pub mod reason;
 pub mod request;
 pub mod spec;
+pub mod tool;
 
 /// The messages and services of package `pipewright.v1`, generated from the `.proto` files beside this crate.
 #[allow(clippy::all, missing_debug_implementations, unreachable_pub, unused_qualifications)]

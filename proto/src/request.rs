@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::condition::Condition;
 use crate::net::LinkName;
 use crate::spec::{AttachmentSpec, FleetName, GuestRef, HostSpec};
+use crate::tool::ToolLine;
 
 /// Most attachments that one page of a list can hold, and how many it holds when the caller does not say.
 pub const PAGE_SIZE_MAX: u32 = 1000;
@@ -102,6 +103,24 @@ pub struct Watch {
 pub struct GetOperation {
     /// The id that the request carried.
     pub request_id: Uuid,
+}
+
+/// Which guest a name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Find {
+    /// The name.
+    pub guest: GuestRef,
+}
+
+/// Run a tool in a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTool {
+    /// Chosen by the caller.
+    pub request_id: Uuid,
+    /// Where.
+    pub guest: GuestRef,
+    /// What.
+    pub line: ToolLine,
 }
 
 /// Make the host look like a fleet's document.

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dhcp::Dhcp;
+use crate::labels::Labels;
 use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
@@ -38,6 +39,9 @@ pub struct AttachmentSpec {
     pub gateways: Vec<IpAddr>,
     /// More routes over the link.
     pub routes: Vec<Route>,
+    /// Notes of the caller's.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// Kind of a link.

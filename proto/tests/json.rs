@@ -3,7 +3,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use std::collections::BTreeMap;
+
 use pipewright_api::attachment::{Attachment, GuestIdentity, Listing, ObservedLink, Runtime, State};
+use pipewright_api::labels::Labels;
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Kind, Route, Vlan};
 use pipewright_api::wire;
@@ -22,6 +25,8 @@ fn attachment() -> Attachment {
         addressing: Addressing::Static(vec!["192.0.2.10/24".parse().unwrap()]),
         gateways: vec!["192.0.2.1".parse().unwrap()],
         routes: vec![Route { destination: "198.51.100.0/24".parse().unwrap(), via: None }],
+        labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
+            .unwrap(),
     };
     Attachment {
         id: "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap(),
@@ -78,7 +83,8 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "access_vlan": 100,
                     "static_addresses": { "cidrs": ["192.0.2.10/24"] },
                     "gateways": ["192.0.2.1"],
-                    "routes": [{ "destination": "198.51.100.0/24", "via": "" }],
+                    "labels": { "example.owner": "web team" },
+                "routes": [{ "destination": "198.51.100.0/24", "via": "" }],
                 },
                 "state": "ATTACHMENT_STATE_ATTACHED",
                 "guest": {

@@ -10,9 +10,10 @@ use pipewright_api::attachment::{Attached, Attachment, Listing};
 use pipewright_api::condition::Condition;
 use pipewright_api::event::Event;
 use pipewright_api::request::{
-    Apply, Attach, Detach, DetachTarget, GetOperation, List, ListFilter, Wait, Watch,
+    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, RunTool, Wait, Watch,
 };
 use pipewright_api::spec::AttachmentSpec;
+use pipewright_api::tool::Ran;
 use pipewright_api::wire;
 use proptest::collection::vec;
 use proptest::option;
@@ -20,7 +21,7 @@ use proptest::prelude::*;
 
 use values::{
     attachment, change, fleet, guest, guest_link_state, host_facts, host_spec, id, link_name, operation,
-    request_id, spec,
+    request_id, spec, tool_line,
 };
 
 /// Through the message's bytes, as between two processes, and through its JSON.
@@ -74,7 +75,8 @@ proptest! {
         assert_survives::<_, wire::WatchRequest>(&Watch { resume, guest: whose });
         let (guest, ifname, condition, nanos) = wait;
         let timeout = Duration::from_nanos(nanos);
-        assert_survives::<_, wire::WaitRequest>(&Wait { guest, ifname, condition, timeout });
+        assert_survives::<_, wire::WaitRequest>(&Wait { guest: guest.clone(), ifname, condition, timeout });
+        assert_survives::<_, wire::FindRequest>(&Find { guest });
     }
 
     #[test]
@@ -85,6 +87,16 @@ proptest! {
         assert_stores(&spec);
         assert_survives::<_, wire::HostSpec>(&spec.clone());
         assert_survives::<_, wire::ApplyRequest>(&Apply { request_id, spec, dry_run });
+    }
+
+    #[test]
+    fn lines_for_tools_survive_the_wire(
+        request_id in request_id(), guest in guest(), line in tool_line(), found in attachment(),
+        exit_code in any::<i32>(), stdout in vec(any::<u8>(), 0..50), stderr in vec(any::<u8>(), 0..50),
+    ) {
+        assert_survives::<_, wire::RunToolRequest>(&RunTool { request_id, guest, line });
+        assert_survives::<_, wire::RunToolResponse>(&Ran { exit_code, stdout, stderr });
+        assert_survives::<_, wire::FindResponse>(&found.guest);
     }
 
     #[test]
@@ -131,6 +143,7 @@ proptest! {
             })),
             gateways: vec![text(6)],
             routes: vec![wire::Route { destination: text(7), via: text(6) }],
+            labels: [(text(3), text(4))].into(),
         };
         match AttachmentSpec::try_from(spec) {
             Ok(spec) => assert_survives::<_, wire::AttachmentSpec>(&spec),

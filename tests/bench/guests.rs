@@ -89,6 +89,7 @@ impl Seat {
             addressing: Addressing::Static(vec![address]),
             gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
+            labels: Default::default(),
         })
     }
 

@@ -107,6 +107,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         addressing: Addressing::Static(vec![address.parse().expect(parsed)]),
         gateways: Vec::new(),
         routes: Vec::new(),
+        labels: Default::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use pipewright_api::wire;
 use pipewright_api::wire::agent_server::AgentServer;
+use pipewright_api::wire::guest_server::GuestServer;
 use pipewright_api::wire::host_server::HostServer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 
 use super::agent::AgentService;
+use super::guest::GuestService;
 use super::host::HostService;
 use crate::config::Listen;
 use crate::engine::Engine;
@@ -71,6 +73,7 @@ pub async fn serve<H: Host>(
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AgentServer<AgentService<H>>>().await;
     reporter.set_serving::<HostServer<HostService<H>>>().await;
+    reporter.set_serving::<GuestServer<GuestService<H>>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -79,6 +82,9 @@ pub async fn serve<H: Host>(
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
     let host = HostServer::new(HostService(Arc::clone(&engine)))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
+    let guest = GuestServer::new(GuestService(Arc::clone(&engine)))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
     let router = Server::builder()
@@ -90,7 +96,8 @@ pub async fn serve<H: Host>(
         .add_service(health)
         .add_service(reflection)
         .add_service(agent)
-        .add_service(host);
+        .add_service(host)
+        .add_service(guest);
     let mut doors = Vec::new();
     for listen in &listens {
         doors.push(Door::open(listen).await?);

@@ -99,7 +99,7 @@ impl<H: Host> Engine<H> {
             None => (OperationState::Running, Vec::new()),
             Some(Answer::Attached { attachment, .. }) => (OperationState::Done, vec![attachment.id]),
             Some(Answer::Detached(gone)) => (OperationState::Done, gone.iter().map(|one| one.id).collect()),
-            Some(Answer::Applied(_)) => (OperationState::Done, Vec::new()),
+            Some(Answer::Applied(_) | Answer::Ran(_)) => (OperationState::Done, Vec::new()),
             Some(Answer::Failed(failure)) => (OperationState::Failed(failure), Vec::new()),
             Some(Answer::Interrupted) => (OperationState::Failed(interrupted()), Vec::new()),
         };
@@ -108,8 +108,7 @@ impl<H: Host> Engine<H> {
 }
 
 fn interrupted() -> Failure {
-    let text =
-        "the agent was ended over it; nothing of it is left, and it may be asked again with the same id";
+    let text = "the agent was ended over it; no link of it is left, only what a tool did in a guest, and it may be asked again with the same id";
     Failure::new(Reason::Stopping, text)
 }
 

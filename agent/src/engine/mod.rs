@@ -37,6 +37,7 @@ mod recover;
 mod shelf;
 mod show;
 mod switch;
+mod tool;
 mod undo;
 mod wait;
 

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use pipewright_api::attachment::Attachment;
 use pipewright_api::host::Change;
 use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::tool::Ran;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub enum Answer {
     Detached(Vec<Attachment>),
     /// Of Apply.
     Applied(Vec<Change>),
+    /// Of RunTool, when it can change something.
+    Ran(Ran),
     /// Refused after its intent was written.
     Failed(Failure),
     /// The agent died over it, and nobody was told anything. Nothing of it is left, so it may be asked again.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, MacAddr, VlanId};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{FleetName, Kind, SwitchSpec, UplinkSpec, Vlan};
@@ -215,6 +216,7 @@ fn plug(id: Uuid, bridge: &LinkName, kind: Kind, uplink: &UplinkSpec) -> Vec<Ste
                 port: link.clone(),
                 vlan: Vlan::Trunk(trunk.clone()),
                 purpose: Purpose::Uplink,
+                labels: Labels::default(),
             };
             vec![Step::PlugPort(port.clone()), Step::AwaitPort(port)]
         }

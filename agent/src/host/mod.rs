@@ -26,6 +26,7 @@ mod saved_route;
 pub mod sys;
 mod sysctl;
 mod take;
+pub mod tool;
 mod verify;
 pub mod watch;
 

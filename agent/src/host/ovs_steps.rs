@@ -32,13 +32,14 @@ pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
             }
             Ok(())
         }
-        Step::PlugPort(Port { id, bridge, port, vlan, purpose }) => {
+        Step::PlugPort(Port { id, bridge, port, vlan, purpose, labels }) => {
             let plug = Plug {
                 bridge: bridge.clone(),
                 port: port.clone(),
                 vlan: vlan.clone(),
                 id: *id,
                 purpose: *purpose,
+                labels: labels.clone(),
             };
             ovs.plug(plug).await.map_err(refused)
         }

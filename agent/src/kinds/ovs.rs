@@ -23,6 +23,7 @@ pub(super) fn plan(link: &Link<'_>, bridge_is_ours: bool, userspace: bool) -> Re
         port: link.veth.host_end.clone(),
         vlan,
         purpose: Purpose::Guest,
+        labels: link.spec.labels.clone(),
     };
     let mut plan = Vec::new();
     if bridge_is_ours {

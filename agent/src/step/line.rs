@@ -67,7 +67,12 @@ impl fmt::Display for Veth {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ovs-vsctl add-port {} {}{}", self.bridge, self.port, VlanColumns(&self.vlan))
+        let Self { bridge, port, vlan, labels, .. } = self;
+        write!(f, "ovs-vsctl add-port {bridge} {port}{}", VlanColumns(vlan))?;
+        if !labels.is_empty() {
+            write!(f, " -- set Interface {port}")?;
+        }
+        labels.iter().try_for_each(|(key, value)| write!(f, " external-ids:{key}={value:?}"))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
 use pipewright_api::spec::{Kind, Vlan};
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,9 @@ pub struct Port {
     pub vlan: Vlan,
     /// Who is behind it.
     pub purpose: Purpose,
+    /// `external_ids` of its Interface, beside our mark.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A route over the guest's end.

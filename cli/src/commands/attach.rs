@@ -1,10 +1,12 @@
 //! `pwctl attach`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use clap::Args;
 use pipewright_api::attachment::Attached;
 use pipewright_api::dhcp::{ClientId, Dhcp, Hostname};
+use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Kind, Route, Vlan};
 use pipewright_api::wire;
@@ -93,6 +95,9 @@ pub(crate) struct Attach {
     /// One more route over the link; once for each route
     #[arg(long = "route", value_name = "DST[@VIA]", value_parser = values::checked::<Route>)]
     routes: Vec<Route>,
+    /// A note that is kept with the attachment, and with its port in Open vSwitch; once for each
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
+    labels: Vec<(String, String)>,
     /// Show what would be done and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -138,10 +143,23 @@ impl Attach {
             addressing,
             gateways: self.gateways,
             routes: self.routes,
+            labels: labels(self.labels)?,
         };
         spec.check().map_err(|failure| Failed::Usage(in_arguments(failure.message())))?;
         Ok(spec)
     }
+}
+
+/// `KEY=VALUE`, each key once.
+fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
+    let usage = |why: String| Failed::Usage(format!("--label: {why}"));
+    let mut labels = BTreeMap::new();
+    for (key, value) in given {
+        if labels.insert(key.clone(), value).is_some() {
+            return Err(usage(format!("{key} is there twice; leave one out")));
+        }
+    }
+    Labels::try_from(labels).map_err(|why| usage(why.to_string()))
 }
 
 /// `spec.gateways[0]: …` as `--gateway: …`.

@@ -1,6 +1,7 @@
 //! What the host interface is, in pipework's order, and the attachment that follows.
 
 use pipewright_api::host::HostFacts;
+use pipewright_api::labels::Labels;
 use pipewright_api::net::LinkName;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, Vlan};
@@ -85,6 +86,7 @@ pub(super) fn spec(form: &Attach, facts: &HostFacts) -> Result<AttachmentSpec, R
         addressing,
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
+        labels: Labels::default(),
     };
     spec.check().map_err(|failure| Refused::because(failure.message()))?;
     Ok(spec)

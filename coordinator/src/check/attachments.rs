@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Route, Vlan};
 
@@ -92,6 +93,7 @@ impl Reader<'_> {
             addressing: Addressing::Static(vec![ip?]),
             gateways,
             routes,
+            labels: Labels::default(),
         };
         self.fits_together(&spec, notes);
         Some(Attachment { host: host?, segment: name.clone(), spec })

@@ -23,18 +23,21 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use crate::attachment::{Attached, Attachment, Listing};
+use crate::attachment::{Attached, Attachment, GuestIdentity, Listing};
 use crate::condition::{Condition, GuestLinkState};
 use crate::host::{Change, HostFacts};
 use crate::net::LinkName;
 use crate::operation::Operation;
 use crate::reason::Failure;
 use crate::request::{
-    Apply, Attach, Detach, DetachTarget, GetOperation, List, ListFilter, PAGE_SIZE_MAX, Wait, Watch,
+    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, PAGE_SIZE_MAX, RunTool, Wait,
+    Watch,
 };
 use crate::spec::{AttachmentSpec, GuestRef, HostSpec};
+use crate::tool::{Ran, ToolLine};
 use crate::wire;
 use crate::wire::agent_client::AgentClient;
+use crate::wire::guest_client::GuestClient;
 use crate::wire::host_client::HostClient;
 
 pub use endpoint::{Endpoint, LOCAL};
@@ -52,6 +55,7 @@ pub struct Client {
     timeout: Duration,
     agent: AgentClient<Channel>,
     host: HostClient<Channel>,
+    guest: GuestClient<Channel>,
 }
 
 impl Client {
@@ -73,7 +77,8 @@ impl Client {
             endpoint: endpoint.clone(),
             timeout,
             agent: AgentClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
-            host: HostClient::new(channel).max_decoding_message_size(ANSWER_MAX),
+            host: HostClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
+            guest: GuestClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         })
     }
 
@@ -179,6 +184,33 @@ impl Client {
         let request: wire::GetOperationRequest = GetOperation { request_id }.into();
         let mut agent = self.agent.clone();
         self.ask(Asked::Only, self.timeout, agent.get_operation(request)).await
+    }
+
+    /// Which guest a name means.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Guest.Find`.
+    pub async fn find(&self, guest: &GuestRef) -> Result<GuestIdentity, ClientError> {
+        let request: wire::FindRequest = Find { guest: guest.clone() }.into();
+        let mut client = self.guest.clone();
+        self.ask(Asked::Only, self.timeout, client.find(request)).await
+    }
+
+    /// Runs a tool in a guest. One that fails is an answer, too.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Guest.RunTool`.
+    pub async fn run_tool(
+        &self,
+        request_id: Uuid,
+        guest: &GuestRef,
+        line: &ToolLine,
+    ) -> Result<Ran, ClientError> {
+        let asked = Asked::change(request_id, !line.changes());
+        let request: wire::RunToolRequest =
+            RunTool { request_id, guest: guest.clone(), line: line.clone() }.into();
+        let mut client = self.guest.clone();
+        self.ask(asked, self.timeout, client.run_tool(request)).await
     }
 
     /// What the host is and can do.

@@ -69,7 +69,7 @@ fn state(value: i32, at: &At<'_>) -> Result<State, Failure> {
     }
 }
 
-fn guest(guest: wire::GuestIdentity, at: &At<'_>) -> Result<GuestIdentity, Failure> {
+pub(super) fn guest(guest: wire::GuestIdentity, at: &At<'_>) -> Result<GuestIdentity, Failure> {
     Ok(GuestIdentity {
         runtime: at.field("runtime").required(&guest.runtime)?,
         id: guest.id,

@@ -10,6 +10,7 @@ mod agent;
 mod at;
 mod attachment;
 pub mod fit;
+mod guest;
 mod host;
 mod reason;
 mod request;

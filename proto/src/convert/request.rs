@@ -18,7 +18,7 @@ use crate::wire::detach_request::Target;
 const REQUEST_ID_VERSIONS: [usize; 2] = [4, 7];
 
 /// An id that nobody else uses, which a version that is derived from something cannot promise.
-fn request_id(text: &str) -> Result<Uuid, Failure> {
+pub(super) fn request_id(text: &str) -> Result<Uuid, Failure> {
     let at = At::top("request_id");
     let id: Uuid = at.required(text)?;
     let is_new = id.get_variant() == uuid::Variant::RFC4122;

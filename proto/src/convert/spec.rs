@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::At;
 use super::fit::{self, LIST_MAX, TRUNK_MAX};
 use crate::dhcp::Dhcp;
+use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{Addressing, AttachmentSpec, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan};
@@ -69,6 +70,7 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
         addressing: addressing(spec.addressing, at)?,
         gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
         routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
+        labels: Labels::try_from(spec.labels).map_err(|why| at.field("labels").refuse(why))?,
     })
 }
 
@@ -163,6 +165,7 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             addressing: Some(spec.addressing.into()),
             gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
             routes: spec.routes.into_iter().map(wire::Route::from).collect(),
+            labels: spec.labels.into(),
         }
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
                 route("2001:db8:1::/48", "2001:db8::fe"),
                 route("203.0.113.0/24", ""),
             ],
+            labels: [("example.owner".to_owned(), "web team".to_owned())].into(),
         }),
         dry_run: false,
     }
@@ -60,6 +61,7 @@ pub(crate) fn attach_rows() -> Vec<Row> {
     rows.extend(ids());
     rows.extend(numbers());
     rows.extend(parts());
+    rows.extend(labels());
     rows.extend(addresses::rows());
     rows
 }
@@ -151,6 +153,25 @@ fn numbers() -> Vec<Row> {
         rows.push(of_spec(&format!("kind {kind}"), "spec.kind", move |spec| spec.kind = kind));
     }
     rows
+}
+
+fn labels() -> Vec<Row> {
+    let label = |key: &'static str, value: &'static str| {
+        of_spec(&format!("label {key:?} {value:?}"), "spec.labels", move |spec| {
+            spec.labels.insert(key.to_owned(), value.to_owned());
+        })
+    };
+    vec![
+        label("", "v"),
+        label("iface-id", "an Open vSwitch controller acts on it"),
+        label("pipewright-id", "ours"),
+        label("pipewright.x", "ours"),
+        label("a b.c", "v"),
+        label("a.b", "two\nlines"),
+        of_spec("33 labels", "spec.labels", |spec| {
+            spec.labels = (0..33).map(|number| (format!("a.b{number}"), "v".to_owned())).collect();
+        }),
+    ]
 }
 
 fn parts() -> Vec<Row> {

@@ -9,13 +9,15 @@ use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtim
 use pipewright_api::condition::GuestLinkState;
 use pipewright_api::dhcp::{ClientId, Dhcp, Lease};
 use pipewright_api::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
+use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
     Addressing, AttachmentSpec, FleetName, GuestRef, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan,
 };
-use proptest::collection::{btree_set, hash_map, vec};
+use pipewright_api::tool::{Tool, ToolLine};
+use proptest::collection::{btree_map, btree_set, hash_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -114,6 +116,21 @@ pub(crate) fn router(v6: bool) -> impl Strategy<Value = IpAddr> {
     })
 }
 
+pub(crate) fn labels() -> impl Strategy<Value = Labels> {
+    btree_map("[a-o][a-z0-9_-]{0,8}\\.[a-zA-Z0-9_-]{1,10}", "[ -~]{0,40}", 0..5)
+        .prop_map(|labels| labels.try_into().unwrap())
+}
+
+pub(crate) fn tool_line() -> impl Strategy<Value = ToolLine> {
+    let verb = prop::sample::select(vec!["show", "add", "flush"]);
+    let rest = vec("[a-z0-9:]{1,12}x", 0..5);
+    (any::<bool>(), verb, rest).prop_map(|(is_route, verb, rest)| {
+        let tool = if is_route { Tool::Route } else { Tool::Rule };
+        let words = ["-6".to_owned(), verb.to_owned()].into_iter().chain(rest).collect();
+        ToolLine::new(tool, words).unwrap()
+    })
+}
+
 pub(crate) fn routes() -> impl Strategy<Value = Vec<Route>> {
     let nets = btree_set((any::<bool>(), any::<u8>()), 0..10);
     let routes = nets.prop_flat_map(|nets| {
@@ -139,12 +156,15 @@ prop_compose! {
         addressing in addressing(),
         routers in (option::of(router(false)), option::of(router(true))),
         routes in routes(),
+        labels in labels(),
     ) -> AttachmentSpec {
         let own = addressing.addresses();
         let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
         let gateways = [routers.0, routers.1].into_iter().flatten().filter(reachable).collect();
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
-        AttachmentSpec { guest, ifname, uplink, kind, host_ifname, mac, mtu, vlan, addressing, gateways, routes }
+        AttachmentSpec {
+            guest, ifname, uplink, kind, host_ifname, mac, mtu, vlan, addressing, gateways, routes, labels,
+        }
     }
 }
 

@@ -141,7 +141,7 @@ fn release_bridge(live: &Live, bridge: &LinkName) -> Verdict {
 
 /// `ovs-vsctl add-port BRIDGE PORT tag=…`
 fn plug(live: &Live, number: usize, plug: &Plug) -> Result<Verdict, SwitchError> {
-    let Plug { bridge, port, vlan, id, purpose } = plug;
+    let Plug { bridge, port, vlan, id, purpose, labels } = plug;
     let no_bridge = || SwitchError::NoBridge { bridge: bridge.to_string() };
     let (bridge_row, _) = live.bridge(bridge.as_str()).ok_or_else(no_bridge)?;
     if let Some((row, found)) = live.port(port.as_str()) {
@@ -158,7 +158,7 @@ fn plug(live: &Live, number: usize, plug: &Plug) -> Result<Verdict, SwitchError>
     }
     let name = || Value::from(port.to_string());
     let named = |what| NamedUuid::numbered(what, number);
-    let interface = row([("name", name()), ("external_ids", mark::id(*id))]);
+    let interface = row([("name", name()), ("external_ids", mark::interface(*id, labels))]);
     let mut columns = vlan_columns(vlan);
     columns.extend(row([
         ("name", name()),

@@ -1,5 +1,6 @@
 //! What is ours, as OVSDB shows it: keys of `external_ids`, set in the transaction that makes the row.
 
+use pipewright_api::labels::Labels;
 use uuid::Uuid;
 
 use super::Purpose;
@@ -17,7 +18,13 @@ const BRIDGE: &str = "bridge";
 /// Longest list of foreign marks that is kept for messages, in characters.
 const FOREIGN_MAX: usize = 120;
 
-/// `external_ids` of an attachment's interface, and the condition that a row carries its id.
+/// `external_ids` of an attachment's interface: ours, and what its caller noted.
+pub(super) fn interface(id: Uuid, labels: &Labels) -> Value {
+    let labels = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Value::map(labels.chain([(ID.to_owned(), id.to_string())]))
+}
+
+/// The condition that a row carries an attachment's id.
 pub(super) fn id(id: Uuid) -> Value {
     Value::map([(ID, id.to_string())])
 }

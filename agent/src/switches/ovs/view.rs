@@ -1,5 +1,6 @@
 //! Bridges and ports as callers see them, what they ask for and what becomes of it.
 
+use pipewright_api::labels::Labels;
 use pipewright_api::net::LinkName;
 use pipewright_api::spec::Vlan;
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,8 @@ pub struct Plug {
     pub id: Uuid,
     /// What it is for.
     pub purpose: Purpose,
+    /// `external_ids` of its Interface, beside our mark.
+    pub labels: Labels,
 }
 
 /// Whether something was made now.
