@@ -7,7 +7,7 @@ use pipewright_api::client::Endpoint;
 use pipewright_coordinator::name::Name;
 
 use crate::commands::{
-    attach, completions, detach, fleet, host, list, man, operation, pipework, wait, watch,
+    attach, completions, detach, fleet, host, list, man, operation, pipework, tool, wait, watch,
 };
 use crate::values;
 
@@ -110,6 +110,21 @@ pub(crate) enum Command {
     Host(host::Host),
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Run `ip route ARGS` in a guest
+    ///
+    /// With the host's iproute2, in the guest's network namespace, and with its exit code. Options for a family and for
+    /// printing come before the verb, as in `pwctl route web -6 show`; what reads files is refused. Routes of this kind
+    /// are the guest's own: detach leaves them.
+    Route(tool::Line),
+    /// Run `ip rule ARGS` in a guest
+    ///
+    /// With the host's iproute2, in the guest's network namespace, and with its exit code.
+    Rule(tool::Line),
+    /// Run `tc ARGS` in a guest
+    ///
+    /// With the host's iproute2, in the guest's network namespace, and with its exit code, as in
+    /// `pwctl tc web qdisc add dev eth1 root tbf rate 1mbit burst 10k latency 50ms`.
+    Tc(tool::Line),
     Pipework(pipework::Pipework),
     Completions(completions::Completions),
     Man(man::Man),

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod connect;
 mod explain;
+mod links;
 mod output;
 mod pipework;
 mod table;

@@ -9,10 +9,13 @@ pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod operation;
 pub(crate) mod pipework;
+pub(crate) mod tool;
 pub(crate) mod wait;
 pub(crate) mod watch;
 
 use std::process::ExitCode;
+
+use pipewright_api::tool::Tool;
 
 use crate::args::{Cli, Command};
 use crate::explain::Failed;
@@ -33,6 +36,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Operation(operation) => block_on(operation.run(&global)),
         Command::Host(host) => block_on(host.run(&global)).map(done),
         Command::Fleet(fleet) => fleet.run(&global),
+        Command::Route(line) => block_on(line.run(Tool::Route, &global)),
+        Command::Rule(line) => block_on(line.run(Tool::Rule, &global)),
+        Command::Tc(line) => block_on(line.run(Tool::Tc, &global)),
         Command::Pipework(pipework) => Ok(pipework.run(&global)),
         Command::Completions(completions) => completions.run().map(done),
         Command::Man(man) => man.run().map(done),

@@ -4,13 +4,17 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use pipewright_api::client::Client;
+use pipewright_api::net::LinkName;
+use pipewright_api::reason::Reason;
 use uuid::Uuid;
 
 use super::form::{Attach, Form, Refused};
 use super::{Stopped, parse, resolve};
 use crate::args::Global;
+use crate::commands::tool;
 use crate::connect;
 use crate::explain::{self, Failed};
+use crate::links::{self, LinkState};
 use crate::output;
 
 /// Carries out a line.
@@ -34,11 +38,14 @@ async fn carry(words: &[String], global: &Global) -> Result<ExitCode, Stopped> {
     };
     match parse::parse(words, is_link)? {
         Form::Attach(form) => attach(&form, &connect::client(global)?, global).await,
-        Form::Tool { tool, guest, words } => {
-            let why = format!("this agent does not run tools yet: {tool:?} in {guest}: {words:?}");
-            Err(Refused::because(why).into())
+        Form::Tool { guest, line } => Ok(tool::run(&connect::client(global)?, &guest, &line, global).await?),
+        // For ever, as pipework does: a service has nothing better to do without its network.
+        Form::Wait { ifname } => {
+            let is_ready = |link: LinkState| link.up && link.carrier;
+            let waited = links::wait(&ifname, is_ready, |_| {}).await;
+            waited.map_err(|why| Failed::Because(format!("cannot wait for {ifname}: netlink: {why}")))?;
+            Ok(ExitCode::SUCCESS)
         }
-        Form::Wait { ifname } => Err(Refused::because(format!("cannot wait for {ifname} yet")).into()),
     }
 }
 
@@ -48,13 +55,26 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
             "{word}: ignored, as pipework ignores what follows the MAC address and the VLAN"
         ));
     }
-    let facts = client.show().await.map_err(Failed::Client)?;
-    let spec = resolve::spec(form, &facts)?;
-    let attached = client.attach(Uuid::new_v4(), &spec, false).await;
-    let attached = attached.map_err(|error| explain::change(&error, global))?;
+    let (facts, guest) = tokio::try_join!(client.show(), client.find(&form.guest)).map_err(Failed::Client)?;
+    let spec = resolve::spec(form, &facts, &guest)?;
+    let attached = match client.attach(Uuid::new_v4(), &spec, false).await {
+        Ok(attached) => attached,
+        Err(error) => {
+            let is_there = error.failure().is_some_and(|failure| failure.reason() == Reason::SpecDiffers);
+            if let Some(name) = spec.host_ifname.filter(|_| is_there) {
+                exists(&name)?;
+            }
+            return Err(explain::change(&error, global).into());
+        }
+    };
     if attached.created {
         return Ok(ExitCode::SUCCESS);
     }
-    output::print(&format!("Link {} exists and is up", attached.attachment.host_ifname))?;
+    exists(&attached.attachment.host_ifname)?;
     Ok(ExitCode::FAILURE)
+}
+
+/// What pipework says to a second call, and scripts look for.
+fn exists(link: &LinkName) -> Result<(), Failed> {
+    output::print(&format!("Link {link} exists and is up"))
 }

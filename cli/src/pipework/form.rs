@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr};
 use pipewright_api::spec::GuestRef;
+use pipewright_api::tool::ToolLine;
 
 /// One of pipework's forms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub(crate) enum Form {
     /// F1 to F6 and F9: a link for a guest.
     Attach(Box<Attach>),
     /// F7: `ip route`, `ip rule` or `tc` in a guest.
-    Tool { tool: Tool, guest: GuestRef, words: Vec<String> },
+    Tool { guest: GuestRef, line: ToolLine },
     /// F8: wait, inside a guest, for a link.
     Wait { ifname: LinkName },
 }
@@ -80,17 +81,6 @@ pub(crate) enum DhcpClient {
     Dhclient,
     /// `dhcpcd`.
     Dhcpcd,
-}
-
-/// A program of iproute2 that pipework runs in a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tool {
-    /// `ip route`.
-    Route,
-    /// `ip rule`.
-    Rule,
-    /// `tc`.
-    Tc,
 }
 
 /// Why a line is not carried out.

@@ -3,7 +3,9 @@
 
 mod address;
 mod carry;
+mod dhcp;
 mod form;
+mod names;
 mod parse;
 mod resolve;
 #[cfg(test)]

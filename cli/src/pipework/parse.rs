@@ -2,9 +2,10 @@
 
 use pipewright_api::net::{LinkName, MacAddr};
 use pipewright_api::spec::GuestRef;
+use pipewright_api::tool::{Tool, ToolLine};
 
 use super::address::{self, Family};
-use super::form::{Attach, Form, HostInterface, Refused, Tool};
+use super::form::{Attach, Form, HostInterface, Refused};
 use super::words::{self, Words};
 
 /// Name of the link when the line does not say.
@@ -84,7 +85,8 @@ fn tool(tool: Tool, words: &[String]) -> Result<Form, Refused> {
     if rest.is_empty() || guest.is_empty() {
         return Err(Refused::Syntax);
     }
-    Ok(Form::Tool { tool, guest: self::guest(guest)?, words: rest.to_vec() })
+    let line = ToolLine::new(tool, rest.to_vec()).map_err(|why| Refused::because(why.to_string()))?;
+    Ok(Form::Tool { guest: self::guest(guest)?, line })
 }
 
 fn wait(words: &Words) -> Result<Form, Refused> {

@@ -1,17 +1,18 @@
 //! What the host interface is, in pipework's order, and the attachment that follows.
 
+use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
-use pipewright_api::net::LinkName;
-use pipewright_api::net::VlanId;
+use pipewright_api::net::{LinkName, VlanId};
 use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, Vlan};
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
 use super::parse::IFNAME;
+use super::{dhcp, names};
 
 /// What a host interface is to pipework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HostKind {
+enum HostKind {
     LinuxBridge,
     Ovs,
     Physical,
@@ -21,7 +22,7 @@ pub(super) enum HostKind {
 ///
 /// # Errors
 /// It is nothing of that.
-pub(super) fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
+fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
     let bridge = facts.bridges.iter().find(|bridge| bridge.name == name.as_str());
     let has_link = facts.links.iter().any(|link| link.name == name.as_str());
     let has_ovs = facts.capabilities.iter().any(|capability| capability.name == "ovs" && capability.present);
@@ -45,48 +46,51 @@ pub(super) fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refus
 ///
 /// # Errors
 /// What this agent cannot do, and what does not fit together.
-pub(super) fn spec(form: &Attach, facts: &HostFacts) -> Result<AttachmentSpec, Refused> {
-    let HostInterface::Named(uplink) = &form.host else {
-        return Err(Refused::because(
-            "this agent has neither dummy links nor links found by their MAC address yet",
-        ));
+pub(super) fn spec(
+    form: &Attach,
+    facts: &HostFacts,
+    guest: &GuestIdentity,
+) -> Result<AttachmentSpec, Refused> {
+    let not_yet = |what: &str| Err(Refused::because(format!("{what}: this agent cannot do that yet")));
+    let (uplink, kind) = match &form.host {
+        HostInterface::Named(uplink) => (uplink, kind(uplink, facts)?),
+        HostInterface::Mac(mac) => return not_yet(&format!("a link of the host by its address, mac:{mac}")),
+        HostInterface::Dummy => return not_yet("a dummy link"),
     };
-    let kind = match kind(uplink, facts)? {
-        // Ignored on bridges, as pipework does.
+    let kind = match kind {
+        // --direct-phys says nothing of a bridge, as in pipework.
         HostKind::LinuxBridge => Kind::LinuxBridge,
         HostKind::Ovs => Kind::Ovs,
-        HostKind::Physical => {
-            return Err(Refused::because(format!(
-                "{uplink} is no bridge: this agent knows only bridges yet"
-            )));
-        }
+        HostKind::Physical if form.direct => return not_yet(&format!("to move {uplink} into a guest")),
+        HostKind::Physical => return not_yet(&format!("macvlan on {uplink}")),
     };
     let (addressing, gateway) = match &form.addressing {
         Addressing::Static(address, gateway) => (Wanted::Static(vec![*address]), *gateway),
         Addressing::None(gateway) => (Wanted::None, *gateway),
-        Addressing::Dhcp(dhcp) => {
-            let (client, options) = (dhcp.client, dhcp.options.join(" "));
-            return Err(Refused::because(format!("this agent has no DHCP yet ({client:?} {options})")));
-        }
+        Addressing::Dhcp(dhcp) => (Wanted::Dhcp(dhcp::wanted(dhcp, &form.guest)?), None),
     };
     let vlan = vlan(kind, form.tag.as_deref())?;
     let ifname = match &form.ifname {
         Some(name) => name.clone(),
         None => IFNAME.parse().map_err(|why| Refused::because(format!("{why}")))?,
     };
+    let labels = match kind {
+        Kind::Ovs => names::labels(&ifname, uplink, guest, form.tag.as_deref()),
+        Kind::LinuxBridge => Labels::default(),
+    };
     let spec = AttachmentSpec {
         guest: form.guest.clone(),
+        host_ifname: form.host_ifname.clone().or_else(|| names::host_end(&ifname, guest)),
         ifname,
         uplink: uplink.clone(),
         kind: Some(kind),
-        host_ifname: form.host_ifname.clone(),
         mac: form.mac,
         mtu: None,
         vlan,
         addressing,
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
-        labels: Labels::default(),
+        labels,
     };
     spec.check().map_err(|failure| Refused::because(failure.message()))?;
     Ok(spec)

@@ -1,8 +1,9 @@
 //! Lines of pipework's, and what they ask for. Each refusal of the script has its better message here.
 
-use super::form::{Addressing, Attach, Dhcp, Form, HostInterface, Refused, Tool};
+use super::form::{Addressing, Attach, Dhcp, Form, HostInterface, Refused};
 use super::parse::{could_be_link, parse};
 use super::usage::USAGE;
+use pipewright_api::tool::Tool;
 
 /// Words of a line; `''` is an empty one.
 fn words(line: &str) -> Vec<String> {
@@ -175,12 +176,13 @@ fn tools_take_every_word_after_the_guest() {
         ("routeXYZ con show", Tool::Route, "show"),
         ("rule web add from 192.0.2.1/32 table 7", Tool::Rule, "add from 192.0.2.1/32 table 7"),
         ("tc web qdisc add dev eth1 root netem loss 30%", Tool::Tc, "qdisc add dev eth1 root netem loss 30%"),
-        ("tc web -s qdisc show -i", Tool::Tc, "-s qdisc show -i"),
+        ("tc web -s qdisc show", Tool::Tc, "-s qdisc show"),
     ] {
-        let Form::Tool { tool: found, words, .. } = form(line) else { panic!("{line}") };
+        let Form::Tool { line: found, .. } = form(line) else { panic!("{line}") };
 
-        assert_eq!((found, words.join(" ").as_str()), (tool, rest), "{line}");
+        assert_eq!((found.tool(), found.words().join(" ").as_str()), (tool, rest), "{line}");
     }
+    assert!(because("route web -batch file").contains("-batch: this option is not passed on"));
     assert!(because("route -i eth2 web show").contains("-i: route, rule and tc take no options"));
 }
 
