@@ -11,6 +11,7 @@ mod linux_bridge;
 mod one_answer;
 mod ovs_down;
 mod ovs_ports;
+mod pipework;
 mod pwctl;
 mod refused_request;
 mod refused_step;

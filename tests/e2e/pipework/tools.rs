@@ -1,0 +1,86 @@
+//! `route`, `rule` and `tc` in a guest.
+
+use anyhow::Result;
+use pipewright_tests::needs;
+
+use super::{Stage, routes};
+
+#[test]
+fn routes_and_rules_are_the_guests() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+    stage.pipework("br1 $web 192.0.2.1/24")?;
+    let host = (stage.host.inside().ip("-4 route show table all")?, stage.host.inside().ip("rule show")?);
+
+    // README, "Control routes".
+    stage.pipework("route $web add 198.51.100.0/24 dev eth1")?;
+    stage.pipework("route $web add table 7 203.0.113.0/24 via 192.0.2.9")?;
+    stage.pipework("rule $web add from 192.0.2.1/32 table 7")?;
+
+    assert_eq!(routes(&web)?, ["198.51.100.0/24 dev eth1 scope link"]);
+    assert!(web.ip("route show table 7")?.contains("203.0.113.0/24 via 192.0.2.9 dev eth1"));
+    assert!(web.ip("rule show")?.contains("from 192.0.2.1 lookup 7"));
+    assert_eq!(stage.run("route $web show table 7")?.ok()?.stdout, web.ip("route show table 7")?);
+    // By prefix, as in pipework.
+    assert_eq!(stage.run("routeXYZ $web show")?.ok()?.stdout, web.ip("route show")?);
+    let now = (stage.host.inside().ip("-4 route show table all")?, stage.host.inside().ip("rule show")?);
+    assert_eq!(now, host);
+    stage.end()
+}
+
+#[test]
+fn queues_are_the_guests() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    stage.host.container("web")?;
+    stage.pipework("br1 $web 192.0.2.1/24")?;
+
+    // README's example is netem, which not every kernel has.
+    stage.pipework("tc $web qdisc add dev eth1 root pfifo limit 7")?;
+
+    let shown = stage.run("tc $web qdisc show dev eth1")?.ok()?.stdout;
+    assert!(shown.starts_with("qdisc pfifo ") && shown.contains("limit 7p"), "{shown}");
+    stage.end()
+}
+
+#[test]
+fn a_tool_that_fails_ends_with_its_own_code_and_words() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+
+    let unreachable = stage.run("route $web add 198.51.100.0/24 via 203.0.113.9")?;
+    let garbage = stage.run("route $web add what")?;
+    let by_pwctl = stage.agent.ctl(&format!("route {} add what", web.reference()))?;
+
+    assert_eq!((unreachable.code, unreachable.stdout.as_str()), (2, ""));
+    assert!(unreachable.stderr.contains("Nexthop has invalid gateway"), "{}", unreachable.stderr);
+    assert_eq!((garbage.code, by_pwctl.code), (1, 1));
+    assert!(garbage.stderr.contains("prefix is expected"), "{}", garbage.stderr);
+    assert_eq!(garbage.stderr, by_pwctl.stderr);
+    stage.end()
+}
+
+#[test]
+fn what_reaches_beyond_the_guest_is_refused_before_anything_runs() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+
+    for (words, said) in [
+        ("route $web -batch /etc/hostname", "-batch: this option is not passed on"),
+        ("route $web -n other show", "-n: this option is not passed on"),
+        ("tc $web exec bpf dbg", "exec: tc takes qdisc"),
+        ("tc $web filter add dev eth1 bpf obj x.o", "bpf: what reads files"),
+        ("route nobody show", "guest \"nobody\" not found"),
+        ("route pid:2 show", "pid:2"),
+    ] {
+        let answer = stage.run(words)?;
+
+        assert_eq!((answer.code, answer.stdout.as_str()), (1, ""), "{words}");
+        assert!(answer.stderr.contains(said), "{words}: {}", answer.stderr);
+    }
+    assert_eq!(web.ip("route show")?, "");
+    stage.end()
+}
