@@ -1,9 +1,15 @@
 //! `route`, `rule` and `tc` in a guest.
 
 use anyhow::Result;
-use pipewright_tests::needs;
+use pipewright_api::reason::Reason;
+use pipewright_api::spec::GuestRef;
+use pipewright_api::tool::{Tool, ToolLine};
+use pipewright_tests::agent::program;
+use pipewright_tests::{AgentOptions, Lab, needs, process};
+use uuid::Uuid;
 
 use super::{Stage, routes};
+use crate::scene::{asking, refused};
 
 #[test]
 fn routes_and_rules_are_the_guests() -> Result<()> {
@@ -60,6 +66,51 @@ fn a_tool_that_fails_ends_with_its_own_code_and_words() -> Result<()> {
     assert!(garbage.stderr.contains("prefix is expected"), "{}", garbage.stderr);
     assert_eq!(garbage.stderr, by_pwctl.stderr);
     stage.end()
+}
+
+#[test]
+fn a_change_is_made_once_for_its_request() -> Result<()> {
+    needs!(Root);
+    let stage = Stage::plain_without_docker()?;
+    let web = stage.host.guest("web")?;
+    let guest: GuestRef = web.reference().parse()?;
+    let line = |words: &str| ToolLine::new(Tool::Rule, words.split(' ').map(str::to_owned).collect());
+    let add = line("add from 192.0.2.1/32 table 7")?;
+    let id = Uuid::new_v4();
+
+    let (first, again, other) = asking(async {
+        let client = stage.agent.client()?;
+        let first = client.run_tool(id, &guest, &add).await?;
+        let again = client.run_tool(id, &guest, &add).await?;
+        Ok((first, again, client.run_tool(id, &guest, &line("flush")?).await))
+    })?;
+
+    assert_eq!((first.exit_code, &first), (0, &again));
+    assert_eq!(web.ip("rule show")?.matches("from 192.0.2.1").count(), 1);
+    refused(other, Reason::SpecDiffers);
+    stage.lab.finish()
+}
+
+#[test]
+fn tools_run_for_callers_on_the_unix_socket_only() -> Result<()> {
+    needs!(Root);
+    let lab = Lab::new()?;
+    let host = lab.host("a")?;
+    let options = AgentOptions::default().argument("--listen=tcp:127.0.0.1:7443").argument("--insecure");
+    let _agent = host.agent(options)?;
+    let web = host.guest("web")?;
+
+    let mut remote = host.inside().command(program("pwctl")?)?;
+    remote.args(["--endpoint", "http://127.0.0.1:7443", "route", web.reference(), "show"]);
+    let ended = process::run(&mut remote)?;
+
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("on the agent's unix socket only") && ended.stderr.contains("[NOT_GRANTED]"),
+        "{}",
+        ended.stderr
+    );
+    lab.finish()
 }
 
 #[test]
