@@ -29,6 +29,17 @@ pub(crate) fn change(error: &ClientError, global: &Global) -> Failed {
     Failed::Because(change_text(error, global, given))
 }
 
+/// Explains an error of a change whose line takes no request id: asking what became of it is all that can be done.
+pub(crate) fn unrepeatable(error: &ClientError, global: &Global) -> Failed {
+    let text = explain(error);
+    Failed::Because(match error {
+        ClientError::Unknown { request_id, .. } => {
+            format!("{text}\nsee what became of it with\n  {}", operation(global, *request_id))
+        }
+        ClientError::Refused(_) | ClientError::Unreachable { .. } | ClientError::Protocol { .. } => text,
+    })
+}
+
 fn change_text(error: &ClientError, global: &Global, given: impl Iterator<Item = String>) -> String {
     match error {
         ClientError::Unknown { request_id, .. } => format!(
@@ -168,6 +179,15 @@ see what became of it with
 or ask again, which makes it once at most, with
   pwctl --host a attach br0 web --no-ip --mac 'U:it'\\''s two words' --request-id 0198c0de-0000-7000-8000-000000000001";
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_line_that_takes_no_request_id_is_not_said_to_take_one() {
+        let error = ClientError::Unknown { request_id: ID, why: "no answer in time".to_owned() };
+
+        let said = unrepeatable(&error, &Global::default()).to_string();
+
+        assert!(said.ends_with(&format!("\nsee what became of it with\n  pwctl operation {ID}")), "{said}");
     }
 
     #[test]

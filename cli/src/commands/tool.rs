@@ -40,7 +40,7 @@ pub(crate) async fn run(
     global: &Global,
 ) -> Result<ExitCode, Failed> {
     let ran = client.run_tool(Uuid::new_v4(), guest, line).await;
-    let Ran { exit_code, stdout, stderr } = ran.map_err(|error| explain::change(&error, global))?;
+    let Ran { exit_code, stdout, stderr } = ran.map_err(|error| explain::unrepeatable(&error, global))?;
     let mut out = io::stdout().lock();
     out.write_all(&stdout).and_then(|()| out.flush()).map_err(Failed::Output)?;
     // There is nowhere left to say that standard error is closed.

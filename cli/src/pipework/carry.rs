@@ -64,7 +64,7 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
             if let Some(name) = spec.host_ifname.filter(|_| is_there) {
                 exists(&name)?;
             }
-            return Err(explain::change(&error, global).into());
+            return Err(explain::unrepeatable(&error, global).into());
         }
     };
     if attached.created {
