@@ -33,6 +33,10 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::Kernel { errno, .. } => {
             Failure::new(Reason::StepFailed, text).with_code(code_of(*errno)).with("errno", errno.to_string())
         }
+        StepError::NotSupported { .. } => Failure::new(Reason::NotSupportedHere, text),
+        StepError::ParentBusy { parent, .. } => {
+            Failure::new(Reason::UplinkBusy, text).with("holder", format!("link {parent}"))
+        }
         StepError::NotAsAsked { .. } | StepError::NotForwarding { .. } | StepError::Injected { .. } => {
             Failure::new(Reason::StepFailed, text)
         }
@@ -43,7 +47,7 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
 fn code_of(errno: i32) -> Code {
     match errno {
         libc::EEXIST => Code::AlreadyExists,
-        libc::EOPNOTSUPP | libc::EBUSY => Code::FailedPrecondition,
+        libc::EOPNOTSUPP | libc::EBUSY | libc::EADDRINUSE => Code::FailedPrecondition,
         libc::ENOSPC | libc::ENOMEM | libc::ENOBUFS | libc::EXFULL => Code::ResourceExhausted,
         libc::EINVAL | libc::ENETUNREACH | libc::EHOSTUNREACH => Code::InvalidArgument,
         _ => Code::Internal,

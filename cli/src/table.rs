@@ -42,7 +42,7 @@ pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
             attachment.mac.clone(),
             spec.uplink.clone(),
             vlan(&spec),
-            attachment.host_ifname.clone(),
+            or_dash(&attachment.host_ifname),
             state(attachment),
         ]
     });
@@ -102,7 +102,10 @@ pub(crate) fn state(attachment: &wire::Attachment) -> String {
         _ if !attachment.leftovers.is_empty() => {
             format!("{state}; left over: {}", attachment.leftovers.join(", "))
         }
-        Some(observed) if is_attached && !observed.present => format!("{state}; host end is gone"),
+        Some(observed) if is_attached && !observed.present => {
+            let what = if attachment.host_ifname.is_empty() { "link" } else { "host end" };
+            format!("{state}; {what} is gone")
+        }
         Some(observed) if !observed.ovs_error.is_empty() => format!("{state}; {}", observed.ovs_error),
         Some(_) | None => state.to_owned(),
     }

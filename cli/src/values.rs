@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pipewright_api::net::{LinkName, Mtu, VlanId};
+use pipewright_api::net::{Mtu, VlanId};
 use pipewright_api::spec::{Kind, Vlan};
 
 /// `30s`, `500ms`, `2m`, `1h`, or seconds without a unit. Above zero.
@@ -26,18 +26,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What a link is plugged into: a bridge.
-pub(crate) fn uplink(text: &str) -> Result<LinkName, String> {
-    if text.starts_with("mac:") {
-        return Err(
-            "an uplink by its MAC address is not in this version: give the name of a bridge".to_owned()
-        );
-    }
-    if text == "dummy" {
-        return Err("dummy links are not in this version: give the name of a bridge".to_owned());
-    }
-    text.parse().map_err(unquoted(text))
-}
+/// Kinds as they are typed.
+const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan or dummy";
 
 /// A kind of link; `None` for `auto`.
 pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
@@ -45,10 +35,12 @@ pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
         "auto" => Ok(Auto(None)),
         "linux-bridge" => Ok(Auto(Some(Kind::LinuxBridge))),
         "ovs" => Ok(Auto(Some(Kind::Ovs))),
-        "macvlan" | "ipvlan" | "direct" | "ipoib" | "dummy" => {
-            Err(format!("{text} is not in this version: use auto, linux-bridge or ovs"))
-        }
-        _ => Err("use auto, linux-bridge or ovs".to_owned()),
+        "macvlan" => Ok(Auto(Some(Kind::Macvlan))),
+        "ipvlan" => Ok(Auto(Some(Kind::Ipvlan))),
+        "vlan" => Ok(Auto(Some(Kind::Vlan))),
+        "dummy" => Ok(Auto(Some(Kind::Dummy))),
+        "direct" | "ipoib" => Err(format!("{text} is not in this version: use {KINDS}")),
+        _ => Err(format!("use {KINDS}")),
     }
 }
 
@@ -131,11 +123,8 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_not_built_says_so() {
-        assert_eq!(
-            kind("macvlan"),
-            Err("macvlan is not in this version: use auto, linux-bridge or ovs".to_owned())
-        );
-        assert_eq!(kind("geneve"), Err("use auto, linux-bridge or ovs".to_owned()));
+        assert_eq!(kind("direct"), Err(format!("direct is not in this version: use {KINDS}")));
+        assert_eq!(kind("geneve"), Err(format!("use {KINDS}")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{AttachmentSpec, HostSpec, Kind, SwitchSpec, UplinkSpec};
+use pipewright_api::spec::{AttachmentSpec, HostSpec, SwitchKind, SwitchSpec, UplinkSpec};
 
 use crate::check::{Fleet, Members, Switch};
 use crate::name::Name;
@@ -49,9 +49,9 @@ fn switches_of(
         uplink: uplink.as_ref().map(|link| UplinkSpec {
             link: link.clone(),
             trunk: match switch.kind {
-                Kind::Ovs => trunks.get(name).cloned().unwrap_or_default(),
+                SwitchKind::Ovs => trunks.get(name).cloned().unwrap_or_default(),
                 // A linux bridge's uplink carries untagged frames.
-                Kind::LinuxBridge => BTreeSet::new(),
+                SwitchKind::LinuxBridge => BTreeSet::new(),
             },
         }),
     };

@@ -100,7 +100,8 @@ fn broken(there: &Attachment) -> Option<String> {
     }
     let observed = there.observed.as_ref()?;
     if !observed.present {
-        return Some(format!("its host end {} is gone", there.host_ifname));
+        let host_end = |name| format!("its host end {name} is gone");
+        return Some(there.host_ifname.as_ref().map_or_else(|| "its link is gone".to_owned(), host_end));
     }
     (!observed.ovs_error.is_empty()).then(|| format!("Open vSwitch says: {}", observed.ovs_error))
 }

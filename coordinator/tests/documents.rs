@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipewright_api::spec::{HostSpec, Kind, Vlan};
+use pipewright_api::spec::{HostSpec, SwitchKind, Vlan};
 use pipewright_coordinator::name::Name;
 use pipewright_coordinator::{check, desired, fleet};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn a_host_gets_its_own_switches_and_guests() {
     };
     let attachment = |guest: &str, ifname: &str, uplink: &str, ip: &str| {
         serde_json::json!({
-            "guest": guest, "ifname": ifname, "uplink": uplink, "kind": "ovs", "host_ifname": null, "mac": null,
+            "guest": guest, "ifname": ifname, "uplink": uplink, "kind": "ovs", "mode": null, "host_ifname": null, "mac": null,
             "mtu": null, "vlan": { "access": 100 }, "addressing": { "static": [ip] }, "gateways": [], "routes": [],
         })
     };
@@ -180,7 +180,7 @@ proptest! {
         prop_assert_eq!(in_use.iter().map(|vlan| vlan.get()).collect::<BTreeSet<_>>(), asked);
         for document in documents.values() {
             prop_assert_eq!(document.switches.len(), 1);
-            prop_assert_eq!(document.switches[0].kind, Kind::Ovs);
+            prop_assert_eq!(document.switches[0].kind, SwitchKind::Ovs);
             prop_assert_eq!(&document.switches[0].uplink.as_ref().unwrap().trunk, &in_use);
         }
     }

@@ -22,11 +22,11 @@ pub struct Attachment {
     pub state: State,
     /// The guest as it was found.
     pub guest: GuestIdentity,
-    /// The host's end.
-    pub host_ifname: LinkName,
-    /// The guest's end's MAC address.
+    /// The host's end; `None` for a kind without one.
+    pub host_ifname: Option<LinkName>,
+    /// The guest's link's MAC address.
     pub mac: MacAddr,
-    /// The MTU of both ends.
+    /// Of the guest's link, and of its host's end.
     pub mtu: Mtu,
     /// The fleet that wants it.
     pub fleet: Option<FleetName>,
@@ -126,7 +126,7 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// The host's end as it is now.
+/// The link as it is now: its host's end, or the guest's link of a kind without one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedLink {
     /// It exists and is ours.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Failure;
-use crate::spec::Kind;
+use crate::spec::SwitchKind;
 
 /// What a host is and can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Bridge {
     /// Its name.
     pub name: String,
     /// Whose bridge it is.
-    pub kind: Kind,
+    pub kind: SwitchKind,
     /// Bytes.
     pub mtu: u32,
     /// Names of its ports.

@@ -13,6 +13,10 @@ use crate::dhcp::Dhcp;
 use crate::labels::Labels;
 use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
+mod uplink;
+
+pub use uplink::{IpvlanMode, MacvlanMode, Mode, Uplink};
+
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
 /// together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,15 +25,18 @@ pub struct AttachmentSpec {
     pub guest: GuestRef,
     /// Its name in the guest.
     pub ifname: LinkName,
-    /// The bridge that it is plugged into.
-    pub uplink: LinkName,
+    /// What it is plugged into, or comes from.
+    pub uplink: Uplink,
     /// `None`: found from the uplink.
     pub kind: Option<Kind>,
-    /// `None`: derived from the attachment's id.
+    /// How a macvlan or ipvlan shares its parent; `None`: bridge or l2. No other kind has one.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// `None`: derived from the attachment's id; only a veth pair has a host's end.
     pub host_ifname: Option<LinkName>,
     /// `None`: derived from the attachment's id.
     pub mac: Option<MacAddr>,
-    /// `None`: the bridge's.
+    /// `None`: the uplink's.
     pub mtu: Option<Mtu>,
     /// `None`: untagged, which Open vSwitch does not have.
     pub vlan: Option<Vlan>,
@@ -44,6 +51,18 @@ pub struct AttachmentSpec {
     pub labels: Labels,
 }
 
+impl AttachmentSpec {
+    /// The kind, when it is known without a look at the host: asked for, or the only one that the uplink can have.
+    pub fn known_kind(&self) -> Option<Kind> {
+        match (self.kind, &self.uplink) {
+            (Some(kind), _) => Some(kind),
+            (None, Uplink::Dummy) => Some(Kind::Dummy),
+            (None, Uplink::Mac(_)) => Some(Kind::Macvlan),
+            (None, Uplink::Link(_)) => None,
+        }
+    }
+}
+
 /// Kind of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,6 +71,24 @@ pub enum Kind {
     LinuxBridge,
     /// veth into an Open vSwitch bridge.
     Ovs,
+    /// macvlan on a link of the host.
+    Macvlan,
+    /// ipvlan on a link of the host.
+    Ipvlan,
+    /// 802.1Q sub-interface of a link of the host.
+    Vlan,
+    /// A link that leads nowhere.
+    Dummy,
+}
+
+impl Kind {
+    /// Whether it is a pair of links, one of which stays in the host.
+    pub fn has_host_end(self) -> bool {
+        match self {
+            Self::LinuxBridge | Self::Ovs => true,
+            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -59,7 +96,36 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::LinuxBridge => "linux-bridge",
             Self::Ovs => "ovs",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
+            Self::Vlan => "vlan",
+            Self::Dummy => "dummy",
         })
+    }
+}
+
+/// Who runs a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchKind {
+    /// The kernel.
+    LinuxBridge,
+    /// Open vSwitch.
+    Ovs,
+}
+
+impl From<SwitchKind> for Kind {
+    fn from(kind: SwitchKind) -> Self {
+        match kind {
+            SwitchKind::LinuxBridge => Self::LinuxBridge,
+            SwitchKind::Ovs => Self::Ovs,
+        }
+    }
+}
+
+impl fmt::Display for SwitchKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Kind::from(*self).fmt(f)
     }
 }
 
@@ -227,7 +293,7 @@ pub struct SwitchSpec {
     /// The bridge's name.
     pub name: LinkName,
     /// Linux bridge or Open vSwitch.
-    pub kind: Kind,
+    pub kind: SwitchKind,
     /// What joins it to other hosts.
     pub uplink: Option<UplinkSpec>,
 }

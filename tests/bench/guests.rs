@@ -82,6 +82,7 @@ impl Seat {
             ifname: self.ifname.parse()?,
             uplink: bridge.name.parse()?,
             kind: None,
+            mode: None,
             host_ifname: None,
             mac: None,
             mtu: None,

@@ -100,6 +100,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         ifname: "eth1".parse().expect(parsed),
         uplink: uplink.parse().expect(parsed),
         kind: None,
+        mode: None,
         host_ifname: None,
         mac: None,
         mtu: None,

@@ -15,6 +15,14 @@ pub enum Need {
     Docker,
     /// `strace`, with the right to trace.
     Strace,
+    /// A kernel with macvlan.
+    Macvlan,
+    /// A kernel with ipvlan.
+    Ipvlan,
+    /// A kernel with dummy links.
+    Dummy,
+    /// A kernel with 802.1Q sub-interfaces.
+    Vlan,
     /// `tcpdump`.
     Tcpdump,
 }
@@ -27,9 +35,30 @@ impl Need {
             Self::Root => Some(("no-root", "network namespaces take root".to_owned())),
             Self::Ovs => runs("ovs-vswitchd", &["--version"]).map(|why| ("no-ovs", why)),
             Self::Docker => crate::Docker::shared().err().map(|why| ("no-docker", format!("{why:#}"))),
+            Self::Macvlan => lacks("macvlan", "kernel-lacks-macvlan"),
+            Self::Ipvlan => lacks("ipvlan", "kernel-lacks-ipvlan"),
+            Self::Dummy => lacks("dummy", "kernel-lacks-dummy"),
+            Self::Vlan => lacks("vlan", "kernel-lacks-8021q"),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
         }
+    }
+}
+
+/// Why links of a kind cannot be made; `None` when they can. Tried where nobody sees it.
+fn lacks(kind: &str, name: &'static str) -> Option<(&'static str, String)> {
+    let on = if kind == "dummy" { "" } else { "link parent " };
+    let id = if kind == "vlan" { " id 1" } else { "" };
+    let script =
+        format!("ip link add parent type veth peer name other && ip link add {on}name tried type {kind}{id}");
+    let tried = Command::new("unshare").args(["--net", "sh", "-c", &script]).stdin(Stdio::null()).output();
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Some((name, format!("no {kind} links here: {}", said.trim())))
+        }
+        Err(error) => Some((name, format!("unshare: {error}"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Attach: a verified attachment, or nothing.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -19,6 +20,7 @@ use crate::host::netns::Netns;
 use crate::host::{Host, Refused, mark};
 use crate::kinds::{self, Decision, Derived};
 use crate::status;
+use crate::step;
 
 /// What an attach is for.
 #[derive(Debug, Clone)]
@@ -87,19 +89,22 @@ impl<H: Host> Engine<H> {
                 facts = self.look(&guest.netns, &wish.spec).await?;
             }
         }
-        let record = self.decide(wish, guest.identity, facts).await?;
-        let _use = self.locks.use_bridge(&record.attachment.spec.uplink).await;
+        let mut record = self.decide(wish, guest.identity, facts).await?;
+        let _uses = self.locks.use_links(step::needs(&record.plan).cloned().collect()).await;
+        if record.attachment.host_ifname.is_none() {
+            record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
+        }
         let record = self.intend(record, open)?;
         match self.host.take(Some(&guest.netns), &record.plan).await {
             Ok(()) => match self.settle(&record, open).await {
                 Ok(record) => Ok((record, true)),
                 Err(unwritten) => {
-                    drop(_use);
+                    drop(_uses);
                     Err(self.forgo(&record, &guest.netns, unwritten).await)
                 }
             },
             Err(refused) => {
-                drop(_use);
+                drop(_uses);
                 Err(self.roll_back(&record, &guest.netns, refused, open).await)
             }
         }
@@ -130,12 +135,7 @@ impl<H: Host> Engine<H> {
     }
 
     async fn look(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
-        let facts = self.kernel.guest(netns, &spec.ifname).await.map_err(|error| {
-            Failure::new(
-                Reason::GuestChanged,
-                format!("guest \"{}\" cannot be looked into: {error}", spec.guest),
-            )
-        })?;
+        let facts = self.kernel.guest(netns, &spec.ifname).await.map_err(|error| unseen(spec, &error))?;
         if facts.is_host {
             let text = format!(
                 "guest \"{}\" is in the host's own network namespace, whose links are left alone",
@@ -144,6 +144,11 @@ impl<H: Host> Engine<H> {
             return Err(Failure::new(Reason::GuestIsHost, text));
         }
         Ok(facts)
+    }
+
+    /// The number of the guest's namespace in the host's.
+    async fn number(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<i32, Failure> {
+        self.kernel.netns_id(netns).await.map_err(|error| unseen(spec, &error))
     }
 
     /// Looks for the attachment of that guest and name.
@@ -170,10 +175,11 @@ impl<H: Host> Engine<H> {
         let id = Uuid::new_v4();
         let ground = self.ground(&wish.spec, facts).await?;
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) };
-        let Decision { plan, kind, host_end, mac, mtu } = kinds::plan(&wish.spec, &ground, derived)?;
+        let Decision { plan, kind, mode, host_end, mac, mtu } = kinds::plan(&wish.spec, &ground, derived)?;
         let spec = AttachmentSpec {
             kind: Some(kind),
-            host_ifname: Some(host_end.clone()),
+            mode,
+            host_ifname: host_end.clone(),
             mac: Some(mac),
             mtu: Some(mtu),
             ..wish.spec.clone()
@@ -194,7 +200,7 @@ impl<H: Host> Engine<H> {
             leftovers: Vec::new(),
             lease: None,
         };
-        Ok(Record { attachment, asked: wish.spec.clone(), plan, request: wish.request })
+        Ok(Record { attachment, asked: wish.spec.clone(), plan, request: wish.request, netns_id: None })
     }
 
     /// Writes the intent. From here on a crash is made good by the next start.
@@ -287,6 +293,11 @@ fn in_the_way(record: &Record) -> Failure {
         leftovers.join("; ")
     );
     Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
+}
+
+fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
+    let text = format!("guest \"{}\" cannot be looked into: {error}", spec.guest);
+    Failure::new(Reason::GuestChanged, text)
 }
 
 /// A request whose work begins.

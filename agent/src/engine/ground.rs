@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, Kind};
+use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind, Uplink};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::host::facts::GuestFacts;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
-use crate::kinds::{Bridge, Ground};
+use crate::kinds::{Bridge, Found, Ground};
 use crate::switches::ovs::SwitchError;
 
 /// Bridges with these first letters are made when they are missing.
@@ -26,13 +26,13 @@ const DECIDED: Duration = Duration::from_secs(2);
 impl<H: Host> Engine<H> {
     /// Reads the host's side and joins it with the guest's.
     pub(super) async fn ground(&self, spec: &AttachmentSpec, guest: GuestFacts) -> Result<Ground, Failure> {
-        let bridge = self.bridge(&spec.uplink, spec.kind).await?;
+        let uplink = self.uplink(spec).await?;
         let host_ifname_taken = match &spec.host_ifname {
             Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
             None => false,
         };
         Ok(Ground {
-            bridge,
+            uplink,
             ifname_taken: guest.ifname_taken,
             host_ifname_taken,
             ipv6_disabled: guest.ipv6_disabled,
@@ -41,11 +41,42 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// What the uplink is, and with it what the guest gets.
+    ///
+    /// # Errors
+    /// NO_UPLINK, UPLINK_BUSY, OVSDB_DOWN, NOT_SUPPORTED_HERE, INVALID_FIELD.
+    async fn uplink(&self, spec: &AttachmentSpec) -> Result<Found, Failure> {
+        let as_bridge = match spec.known_kind() {
+            Some(Kind::LinuxBridge) => Some(SwitchKind::LinuxBridge),
+            Some(Kind::Ovs) => Some(SwitchKind::Ovs),
+            None => None,
+            Some(Kind::Macvlan) => return Ok(Found::Macvlan(self.parent(spec, None).await?)),
+            Some(Kind::Ipvlan) => return Ok(Found::Ipvlan(self.parent(spec, None).await?)),
+            Some(Kind::Vlan) => return Ok(Found::Vlan(self.parent(spec, None).await?)),
+            Some(Kind::Dummy) => return Ok(Found::Nothing),
+        };
+        let name = spec.uplink.link().ok_or_else(|| no_bridge(&spec.uplink))?;
+        match (self.find_bridge(name, as_bridge).await?, as_bridge) {
+            (Ok(bridge), _) => Ok(Found::Bridge(bridge)),
+            (Err(link), None) => Ok(Found::Macvlan(self.parent(spec, Some(*link)).await?)),
+            (Err(link), Some(_)) => Err(other_than_a_bridge(&link)),
+        }
+    }
+
     /// The bridge of that name, or that it may be made.
     ///
     /// # Errors
-    /// NO_UPLINK, OVSDB_DOWN, INVALID_FIELD when it is of another kind than asked.
-    pub(super) async fn bridge(&self, name: &LinkName, asked: Option<Kind>) -> Result<Bridge, Failure> {
+    /// NO_UPLINK, OVSDB_DOWN, NOT_SUPPORTED_HERE for another link, INVALID_FIELD when it is of another kind than asked.
+    pub(super) async fn bridge(&self, name: &LinkName, asked: Option<SwitchKind>) -> Result<Bridge, Failure> {
+        self.find_bridge(name, asked).await?.map_err(|link| other_than_a_bridge(&link))
+    }
+
+    /// As [`Engine::bridge`], or the other link that has that name.
+    async fn find_bridge(
+        &self,
+        name: &LinkName,
+        asked: Option<SwitchKind>,
+    ) -> Result<Result<Bridge, Box<LinkFacts>>, Failure> {
         let (link, found) = self.decided(name, asked).await?;
         let made = |kind| match asked {
             None => kind,
@@ -53,32 +84,23 @@ impl<H: Host> Engine<H> {
         };
         let bridge = match (found, link) {
             (Some(bridge), _) => bridge,
-            (None, Some(link)) => {
-                let kind = if link.kind.is_empty() { "physical" } else { &link.kind };
-                let text = format!(
-                    "uplink {name} is no bridge but a {kind} link, which this agent cannot attach to; name a bridge"
-                );
-                return Err(Failure::new(Reason::NotSupportedHere, text));
+            (None, Some(link)) => return Ok(Err(Box::new(link))),
+            (None, None) if name.as_str().starts_with(LINUX) => {
+                Bridge::Missing(made(SwitchKind::LinuxBridge))
             }
-            (None, None) if name.as_str().starts_with(LINUX) => Bridge::Missing(made(Kind::LinuxBridge)),
-            (None, None) if name.as_str().starts_with(OVS) => Bridge::Missing(made(Kind::Ovs)),
-            (None, None) => {
-                let text = format!(
-                    "there is no bridge {name}; one whose name begins with br or ovs is made when it is missing, others make it first"
-                );
-                return Err(Failure::new(Reason::NoUplink, text));
-            }
+            (None, None) if name.as_str().starts_with(OVS) => Bridge::Missing(made(SwitchKind::Ovs)),
+            (None, None) => return Err(no_bridge(&name.clone().into())),
         };
         match (asked, &bridge) {
-            (Some(Kind::Ovs), Bridge::Linux { .. }) => Err(Failure::field(
+            (Some(SwitchKind::Ovs), Bridge::Linux { .. }) => Err(Failure::field(
                 "spec.kind",
                 format!("{name} is a linux bridge, not an Open vSwitch bridge"),
             )),
-            (Some(Kind::LinuxBridge), Bridge::Ovs { .. }) => Err(Failure::field(
+            (Some(SwitchKind::LinuxBridge), Bridge::Ovs { .. }) => Err(Failure::field(
                 "spec.kind",
                 format!("{name} is an Open vSwitch bridge, not a linux bridge"),
             )),
-            _ => Ok(bridge),
+            _ => Ok(Ok(bridge)),
         }
     }
 
@@ -87,7 +109,7 @@ impl<H: Host> Engine<H> {
     async fn decided(
         &self,
         name: &LinkName,
-        asked: Option<Kind>,
+        asked: Option<SwitchKind>,
     ) -> Result<(Option<LinkFacts>, Option<Bridge>), Failure> {
         let deadline = Instant::now() + DECIDED;
         let mut switch = self.ovs.changes();
@@ -117,10 +139,11 @@ impl<H: Host> Engine<H> {
         &self,
         name: &LinkName,
         link: Option<&LinkFacts>,
-        asked: Option<Kind>,
+        asked: Option<SwitchKind>,
     ) -> Result<Option<Bridge>, Failure> {
         // A bridge of Open vSwitch that works has a link of its name; only one that is to be made has none yet.
-        let may_be_made = asked == Some(Kind::Ovs) || (asked.is_none() && name.as_str().starts_with("ovs"));
+        let may_be_made =
+            asked == Some(SwitchKind::Ovs) || (asked.is_none() && name.as_str().starts_with("ovs"));
         let bridge = match self.ovs.bridge(name).await {
             Ok(bridge) => bridge,
             Err(SwitchError::Down { .. }) if !link.map_or(may_be_made, may_be_ovs) => None,
@@ -134,6 +157,20 @@ impl<H: Host> Engine<H> {
 /// Whether a bridge of that name is made when it is missing.
 fn is_made(name: &LinkName) -> bool {
     name.as_str().starts_with(LINUX) || name.as_str().starts_with(OVS)
+}
+
+fn no_bridge(name: &Uplink) -> Failure {
+    let text = format!(
+        "there is no bridge or other link {name}; a bridge whose name begins with br or ovs is made when it is missing, \
+         others make it first"
+    );
+    Failure::new(Reason::NoUplink, text)
+}
+
+fn other_than_a_bridge(link: &LinkFacts) -> Failure {
+    let kind = if link.kind.is_empty() { "physical" } else { &link.kind };
+    let text = format!("{} is no bridge but a {kind} link; name a bridge, or leave the kind out", link.name);
+    Failure::new(Reason::NotSupportedHere, text)
 }
 
 fn linux(link: &LinkFacts) -> Bridge {

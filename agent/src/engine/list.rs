@@ -1,10 +1,12 @@
 //! What there is: records with what the host shows of them now, changes, and what became of requests.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use pipewright_api::attachment::{Attachment, Listing, ObservedLink, Page};
 use pipewright_api::event::Event;
+use pipewright_api::net::LinkName;
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{List, ListFilter};
@@ -19,6 +21,7 @@ use crate::engine::records::Record;
 use crate::engine::shelf::is_meant;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
+use crate::step;
 
 impl<H: Host> Engine<H> {
     /// Attachments that fit a filter, with what is observed of them.
@@ -40,15 +43,34 @@ impl<H: Host> Engine<H> {
         let by_name: HashMap<&str, &LinkFacts> =
             links.iter().map(|link| (link.name.as_str(), link)).collect();
         let by_index: HashMap<u32, &LinkFacts> = links.iter().map(|link| (link.index, link)).collect();
+        let in_guests = self.in_guests(&page).await.map_err(unreadable)?;
         let attachments = page
             .into_iter()
             .map(|record| {
-                let link = by_name.get(record.attachment.host_ifname.as_str()).copied();
+                let link = match &record.attachment.host_ifname {
+                    Some(name) => by_name.get(name.as_str()).copied(),
+                    None => in_guests.get(&record.attachment.id),
+                };
                 let observed = self.observe(&record.attachment, link, &by_index);
                 Attachment { observed: Some(observed), ..record.attachment.clone() }
             })
             .collect();
         Ok(Page { listing: Listing { attachments, revision }, next })
+    }
+
+    /// The links that are only in guests.
+    async fn in_guests(&self, records: &[&Arc<Record>]) -> io::Result<HashMap<Uuid, LinkFacts>> {
+        let wanted = |record: &&&Arc<Record>| record.attachment.host_ifname.is_none();
+        let (ids, places): (Vec<Uuid>, Vec<_>) = records
+            .iter()
+            .filter(wanted)
+            .filter_map(|record| Some((record.attachment.id, place(record)?)))
+            .unzip();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self.kernel.guest_links(places).await?;
+        Ok(ids.into_iter().zip(found).filter_map(|(id, link)| Some((id, link?))).collect())
     }
 
     fn observe(
@@ -60,12 +82,15 @@ impl<H: Host> Engine<H> {
         let Some(link) = link.filter(|link| link.group == mark::group(attachment.id)) else {
             return ObservedLink::default();
         };
+        let host_end = attachment.host_ifname.as_ref();
         let port = match attachment.spec.kind {
-            Some(Kind::Ovs) => self.ovs.port(&attachment.host_ifname),
-            Some(Kind::LinuxBridge) | None => None,
+            Some(Kind::Ovs) => host_end.and_then(|name| self.ovs.port(name)),
+            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) | None => None,
         };
         let bridge = match &port {
             Some(port) => port.bridge.clone().unwrap_or_default(),
+            // Of a guest's link the index of a bridge would be one of the guest's.
+            None if host_end.is_none() => String::new(),
             None => link
                 .master
                 .and_then(|index| by_index.get(&index))
@@ -107,6 +132,17 @@ impl<H: Host> Engine<H> {
     }
 }
 
+/// Where a link without a host's end is.
+pub(super) fn place(record: &Record) -> Option<(i32, LinkName)> {
+    Some((record.netns_id?, record.attachment.spec.ifname.clone()))
+}
+
+/// Whether a link is on that bridge or other link of the host.
+fn is_on(record: &Record, link: &LinkName) -> bool {
+    record.attachment.spec.uplink.link() == Some(link)
+        || step::needs(&record.plan).any(|needed| needed == link)
+}
+
 fn interrupted() -> Failure {
     let text = "the agent was ended over it; no link of it is left, only what a tool did in a guest, and it may be asked again with the same id";
     Failure::new(Reason::Stopping, text)
@@ -119,9 +155,9 @@ pub(super) fn strange_answer(answer: &Answer) -> Failure {
 
 fn fits(record: &Record, filter: &ListFilter) -> bool {
     let ListFilter { guest, bridge, fleet, id } = filter;
-    let Attachment { spec, guest: identity, fleet: of, id: own, .. } = &record.attachment;
+    let Attachment { guest: identity, fleet: of, id: own, .. } = &record.attachment;
     guest.as_ref().is_none_or(|guest| is_meant(guest, identity))
-        && bridge.as_ref().is_none_or(|bridge| *bridge == spec.uplink)
+        && bridge.as_ref().is_none_or(|bridge| is_on(record, bridge))
         && fleet.as_ref().is_none_or(|fleet| Some(fleet) == of.as_ref())
         && id.is_none_or(|id| id == *own)
 }

@@ -1,6 +1,6 @@
 //! One mutation at a time in a guest; bridges are made by many at once but released by one alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -83,6 +83,16 @@ impl Locks {
     /// Keeps the bridge from being released.
     pub async fn use_bridge(&self, bridge: &LinkName) -> BridgeUse {
         BridgeUse(self.bridges.get(bridge.clone()).read_owned().await)
+    }
+
+    /// Keeps bridges and other links of the host from being released. Everybody takes them in the order of their names, and
+    /// whoever releases one holds no other, so nobody waits in a circle.
+    pub async fn use_links(&self, links: BTreeSet<LinkName>) -> Vec<BridgeUse> {
+        let mut uses = Vec::with_capacity(links.len());
+        for link in links {
+            uses.push(self.use_bridge(&link).await);
+        }
+        uses
     }
 
     /// Waits until nobody uses the bridge.

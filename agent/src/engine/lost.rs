@@ -2,18 +2,23 @@
 //! vSwitch, bridges, records) is removed here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pipewright_api::attachment::State;
-use pipewright_api::net::LinkName;
+use pipewright_api::attachment::{Attachment, State};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::Engine;
+use crate::engine::list::place;
+use crate::engine::records::Record;
+use crate::host::link::LinkFacts;
 use crate::host::watch::LinkChange;
 use crate::host::{Host, mark};
 
 /// What watchers are told.
 const GONE: &str = "its guest is gone";
+/// What passes at least between two looks into guests.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 impl<H: Host> Engine<H> {
     /// Follows the host's links for as long as the agent runs.
@@ -28,6 +33,15 @@ impl<H: Host> Engine<H> {
                     Err(RecvError::Lagged(_)) => engine.sweep().await,
                     Err(RecvError::Closed) => return,
                 }
+            }
+        });
+        let engine = Arc::clone(self);
+        let mut guests = self.kernel.guest_changes();
+        tokio::spawn(async move {
+            // A guest can cause changes at will: many of them cost one look.
+            while guests.changed().await.is_ok() {
+                engine.look_into_guests().await;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
             }
         });
         let engine = Arc::clone(self);
@@ -56,6 +70,33 @@ impl<H: Host> Engine<H> {
         tokio::spawn(async move { engine.lose(record.attachment.id).await });
     }
 
+    /// Looks for links without a host's end, whose going is an event of their guest.
+    async fn look_into_guests(self: &Arc<Self>) {
+        let (records, _) = self.shelf.attachments();
+        let is_meant = |record: &&Arc<Record>| match record.attachment.state {
+            State::Attaching | State::Attached => record.attachment.host_ifname.is_none(),
+            State::Detaching | State::Detached | State::Incomplete => false,
+        };
+        let (ids, places): (Vec<Uuid>, Vec<_>) = records
+            .iter()
+            .filter(is_meant)
+            .filter_map(|record| Some((record.attachment.id, place(record)?)))
+            .unzip();
+        if ids.is_empty() {
+            return;
+        }
+        match self.kernel.guest_links(places).await {
+            Ok(links) => {
+                let is_gone = |(id, link): &(Uuid, Option<LinkFacts>)| !is_own(*id, link.as_ref());
+                for (id, _) in ids.into_iter().zip(links).filter(is_gone) {
+                    let engine = Arc::clone(self);
+                    tokio::spawn(async move { engine.lose(id).await });
+                }
+            }
+            Err(error) => tracing::error!(%error, "the kernel does not show the links of guests"),
+        }
+    }
+
     /// Looks at every attachment, after events were missed.
     pub(super) async fn sweep(&self) {
         for record in self.shelf.attachments().0 {
@@ -65,14 +106,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Removes what is left of an attachment if its host end is gone.
+    /// Removes what is left of an attachment if its link is gone.
     async fn lose(&self, id: Uuid) {
         let Some(record) = self.shelf.get(id) else { return };
         let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
         let Some(record) = self.shelf.get(id) else { return };
-        if record.attachment.state != State::Attached
-            || self.is_present(id, &record.attachment.host_ifname).await
-        {
+        if record.attachment.state != State::Attached || self.is_present(&record).await {
             return;
         }
         let attachment = &record.attachment;
@@ -82,14 +121,28 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Whether an attachment's host end exists. When the kernel does not say, it does: unsure means leave it.
-    async fn is_present(&self, id: Uuid, host_end: &LinkName) -> bool {
-        match self.kernel.link(host_end).await {
-            Ok(link) => link.is_some_and(|link| link.group == mark::group(id)),
+    /// Whether an attachment's link exists: its host end, or the guest's link when that is all. When the kernel does not
+    /// say, it does: unsure means leave it.
+    async fn is_present(&self, record: &Record) -> bool {
+        let Attachment { id, host_ifname, spec, .. } = &record.attachment;
+        let (name, link) = match (host_ifname, place(record)) {
+            (Some(name), _) => (name, self.kernel.link(name).await),
+            (None, Some(place)) => (
+                &spec.ifname,
+                self.kernel.guest_links(vec![place]).await.map(|mut links| links.pop().flatten()),
+            ),
+            (None, None) => return true,
+        };
+        match link {
+            Ok(link) => is_own(*id, link.as_ref()),
             Err(error) => {
-                tracing::error!(attachment = %id, "the kernel does not show link {host_end}: {error}");
+                tracing::error!(attachment = %id, "the kernel does not show link {name}: {error}");
                 true
             }
         }
     }
+}
+
+fn is_own(id: Uuid, link: Option<&LinkFacts>) -> bool {
+    link.is_some_and(|link| link.group == mark::group(id))
 }

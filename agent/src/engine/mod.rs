@@ -32,6 +32,7 @@ mod list;
 pub mod locks;
 mod lost;
 pub mod operations;
+mod parent;
 pub mod records;
 mod recover;
 mod shelf;

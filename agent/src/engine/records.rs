@@ -36,6 +36,10 @@ pub struct Record {
     pub plan: Vec<Step>,
     /// The request that is making or removing it.
     pub request: Uuid,
+    /// The number of the guest's namespace in the host's, for a link without a host's end: by it the link is seen, and its
+    /// guest's death.
+    #[serde(default)]
+    pub netns_id: Option<i32>,
 }
 
 /// A bridge that a fleet wants.

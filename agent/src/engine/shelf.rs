@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::engine::records::{Record, SwitchRecord};
+use crate::step::{self, GuestLink, Step};
 
 /// Changes that a watcher may be behind before it has to list again.
 const REMEMBERED: usize = 4096;
@@ -57,10 +58,10 @@ impl Shelf {
     pub(super) fn claim(&self, record: Record) -> Result<Arc<Record>, Failure> {
         let mut inner = self.lock();
         let Record { attachment, .. } = &record;
-        if let Some(other) =
-            inner.host_ends.get(&attachment.host_ifname).filter(|&&other| other != attachment.id)
+        if let Some(name) = &attachment.host_ifname
+            && let Some(other) = inner.host_ends.get(name).filter(|&&other| other != attachment.id)
         {
-            let text = format!("host end {} belongs to attachment {other}", attachment.host_ifname);
+            let text = format!("host end {name} belongs to attachment {other}");
             return Err(Failure::new(Reason::IfnameTaken, text));
         }
         Ok(inner.put(record, None))
@@ -107,16 +108,40 @@ impl Shelf {
         self.lock().attachments.len()
     }
 
-    /// Whether anything but this attachment or switch needs a bridge of that name. One that is being removed itself does
-    /// not: of two that go at the same time, each would leave the bridge to the other.
-    pub(super) fn is_used_by_others(&self, bridge: &LinkName, but: Uuid) -> bool {
+    /// Whether anything but this attachment or switch needs a bridge or another link of the host of that name. One that is
+    /// being removed itself does not: of two that go at the same time, each would leave the link to the other.
+    pub(super) fn is_used_by_others(&self, link: &LinkName, but: Uuid) -> bool {
         let inner = self.lock();
-        let needs = |record: &Record| {
-            let Attachment { id, spec, state, .. } = &record.attachment;
-            spec.uplink == *bridge && *id != but && *state != State::Detaching
+        let needs = |plan: &[Step]| step::needs(plan).any(|needed| needed == link);
+        let is_needed = |record: &Arc<Record>| {
+            let Attachment { id, state, .. } = &record.attachment;
+            *id != but && *state != State::Detaching && needs(&record.plan)
         };
-        let by_attachment = inner.attachments.values().any(|record| needs(record));
-        by_attachment || inner.switches.get(bridge).is_some_and(|switch| switch.id != but)
+        let is_wanted = |switch: &Arc<SwitchRecord>| {
+            switch.id != but && (switch.spec.name == *link || needs(&switch.plan))
+        };
+        inner.attachments.values().any(is_needed) || inner.switches.values().any(is_wanted)
+    }
+
+    /// Whether a link of the host is up because we set it up.
+    pub(super) fn is_raised(&self, link: &LinkName) -> bool {
+        let inner = self.lock();
+        let raises = |plan: &[Step]| {
+            plan.iter().any(|step| matches!(step, Step::SetHostLinkUp { link: raised } if raised == link))
+        };
+        inner.attachments.values().any(|record| raises(&record.plan))
+            || inner.switches.values().any(|switch| raises(&switch.plan))
+    }
+
+    /// The attachments that are on a link of the host, with what they are.
+    pub(super) fn on_parent(&self, link: &LinkName) -> Vec<GuestLink> {
+        let inner = self.lock();
+        let plans = inner.attachments.values().flat_map(|record| &record.plan);
+        let made = plans.filter_map(|step| match step {
+            Step::CreateLink(made) if made.what.parent() == Some(link) => Some(made.clone()),
+            _ => None,
+        });
+        made.collect()
     }
 
     /// Puts up a switch.
@@ -169,7 +194,9 @@ impl Inner {
         let record = Arc::new(record);
         let attachment = &record.attachment;
         self.keys.insert(key(&record), attachment.id);
-        self.host_ends.insert(attachment.host_ifname.clone(), attachment.id);
+        if let Some(name) = &attachment.host_ifname {
+            self.host_ends.insert(name.clone(), attachment.id);
+        }
         self.attachments.insert(attachment.id, Arc::clone(&record));
         self.tell(&record, attachment.state, cause);
         record
@@ -178,7 +205,9 @@ impl Inner {
     fn remove(&mut self, id: Uuid, cause: Option<&str>) {
         let Some(record) = self.attachments.remove(&id) else { return };
         self.keys.remove(&key(&record));
-        self.host_ends.remove(&record.attachment.host_ifname);
+        if let Some(name) = &record.attachment.host_ifname {
+            self.host_ends.remove(name);
+        }
         self.revision += 1;
         self.tell(&record, State::Detached, cause);
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pipewright_api::host::{Bridge, Capability, HostFacts, HostLink};
 use pipewright_api::net::Mtu;
 use pipewright_api::reason::Failure;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::SwitchKind;
 
 use super::Engine;
 use crate::engine::ground::unreadable;
@@ -30,7 +30,7 @@ impl<H: Host> Engine<H> {
         };
         let linux = links.iter().filter(|link| link.kind == "bridge").map(|link| Bridge {
             name: link.name.clone(),
-            kind: Kind::LinuxBridge,
+            kind: SwitchKind::LinuxBridge,
             mtu: link.mtu,
             ports: ports_of(link),
             ours: link.group == mark::BRIDGE,
@@ -40,7 +40,7 @@ impl<H: Host> Engine<H> {
         bridges.extend(ovs_bridges.iter().map(|bridge| {
             Bridge {
                 name: bridge.name.clone(),
-                kind: Kind::Ovs,
+                kind: SwitchKind::Ovs,
                 mtu: links
                     .iter()
                     .find(|link| link.name == bridge.name)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, MacAddr, VlanId};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{FleetName, Kind, SwitchSpec, UplinkSpec, Vlan};
+use pipewright_api::spec::{FleetName, SwitchKind, SwitchSpec, UplinkSpec, Vlan};
 use uuid::Uuid;
 
 use super::Engine;
@@ -98,8 +98,8 @@ impl<H: Host> Engine<H> {
         self.records.settle(vec![Write::NoSwitch(record.spec.name.clone())]).await?;
         match record.spec.kind {
             // The uplink is the host's again only when ovs-vswitchd has let go of it.
-            Kind::Ovs => Ok(self.ovs.settled(Instant::now() + LET_GO).await?),
-            Kind::LinuxBridge => Ok(()),
+            SwitchKind::Ovs => Ok(self.ovs.settled(Instant::now() + LET_GO).await?),
+            SwitchKind::LinuxBridge => Ok(()),
         }
     }
 
@@ -111,8 +111,8 @@ impl<H: Host> Engine<H> {
         }
         let Some(UplinkSpec { link, trunk }) = uplink else { return Ok(true) };
         match kind {
-            Kind::Ovs if trunk.is_empty() => Ok(true),
-            Kind::Ovs => {
+            SwitchKind::Ovs if trunk.is_empty() => Ok(true),
+            SwitchKind::Ovs => {
                 let wanted = Vlan::Trunk(trunk.clone());
                 let port = self.ovs.port(link);
                 Ok(port.is_some_and(|port| {
@@ -121,7 +121,7 @@ impl<H: Host> Engine<H> {
                         && port.id == Some(record.id)
                 }))
             }
-            Kind::LinuxBridge => {
+            SwitchKind::LinuxBridge => {
                 let bridge = self.kernel.link(name).await.map_err(unreadable)?.map(|link| link.index);
                 let link = self.kernel.link(link).await.map_err(unreadable)?;
                 Ok(link.is_some_and(|link| link.master.is_some() && link.master == bridge))
@@ -142,7 +142,7 @@ impl<H: Host> Engine<H> {
         }
         let Some(uplink) = uplink else { return Ok(plan) };
         let is_down = self.check_uplink(id, name, uplink).await?;
-        if *kind == Kind::Ovs && uplink.trunk.is_empty() {
+        if *kind == SwitchKind::Ovs && uplink.trunk.is_empty() {
             return Ok(plan);
         }
         if is_down {
@@ -205,11 +205,11 @@ fn is_link_local(net: &ipnet::IpNet) -> bool {
     matches!(net, ipnet::IpNet::V6(net) if net.addr().is_unicast_link_local())
 }
 
-fn plug(id: Uuid, bridge: &LinkName, kind: Kind, uplink: &UplinkSpec) -> Vec<Step> {
+fn plug(id: Uuid, bridge: &LinkName, kind: SwitchKind, uplink: &UplinkSpec) -> Vec<Step> {
     let UplinkSpec { link, trunk } = uplink;
     match kind {
-        Kind::LinuxBridge => vec![Step::EnslaveLink { link: link.clone(), bridge: bridge.clone() }],
-        Kind::Ovs => {
+        SwitchKind::LinuxBridge => vec![Step::EnslaveLink { link: link.clone(), bridge: bridge.clone() }],
+        SwitchKind::Ovs => {
             let port = Port {
                 id,
                 bridge: bridge.clone(),

@@ -11,25 +11,38 @@ use crate::step::{self, Step, StepError};
 impl<H: Host> Engine<H> {
     /// Takes a plan back, whatever part of it was done. Returns a line for each object that remains.
     pub(super) async fn undo(&self, id: Uuid, guest: Option<&Netns>, plan: &[Step]) -> Vec<String> {
-        let steps = step::undo(plan);
+        let mut steps = step::undo(plan);
+        if guest.is_none() {
+            self.reach_without_opening(id, &mut steps);
+        }
         let (release, own): (Vec<Step>, Vec<Step>) =
-            steps.into_iter().partition(|step| matches!(step, Step::ReleaseBridge { .. }));
+            steps.into_iter().partition(|step| step.releases().is_some());
         let mut leftovers = self.take_all(guest, &own).await;
         for step in release {
-            let Step::ReleaseBridge { bridge, .. } = &step else { continue };
-            leftovers.extend(self.release(id, bridge, &step).await);
+            let Some(link) = step.releases() else { continue };
+            leftovers.extend(self.release(id, link, &step).await);
         }
         leftovers
     }
 
-    /// Deletes a bridge of ours when nothing needs it any more.
-    async fn release(&self, id: Uuid, bridge: &LinkName, step: &Step) -> Vec<String> {
-        if self.shelf.is_used_by_others(bridge, id) {
+    /// A guest that cannot be opened may live all the same; its link is then deleted by the number of its namespace.
+    fn reach_without_opening(&self, id: Uuid, steps: &mut [Step]) {
+        let known = self.shelf.get(id).and_then(|record| record.netns_id);
+        for step in steps {
+            if let Step::DeleteGuestLink { netns_id, .. } = step {
+                *netns_id = known;
+            }
+        }
+    }
+
+    /// Lets go of a bridge or another link of the host when nothing needs it any more.
+    async fn release(&self, id: Uuid, link: &LinkName, step: &Step) -> Vec<String> {
+        if self.shelf.is_used_by_others(link, id) {
             return Vec::new();
         }
-        let _alone = self.locks.release_bridge(bridge).await;
+        let _alone = self.locks.release_bridge(link).await;
         // Somebody may have come while we waited.
-        if self.shelf.is_used_by_others(bridge, id) {
+        if self.shelf.is_used_by_others(link, id) {
             return Vec::new();
         }
         self.take_all(None, std::slice::from_ref(step)).await

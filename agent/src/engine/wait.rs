@@ -81,7 +81,8 @@ impl<H: Host> Engine<H> {
     /// Whether the switch passes on what the link sends. Of a link that is not ours nothing is known but its carrier.
     async fn forwards(&self, cookie: u64, asked: &Wait) -> Result<bool, Failure> {
         let Some(record) = self.shelf.find(cookie, &asked.ifname) else { return Ok(true) };
-        let host_end = &record.attachment.host_ifname;
+        // What is on a link of the host by itself has that link's carrier.
+        let Some(host_end) = &record.attachment.host_ifname else { return Ok(true) };
         let is_up = self
             .kernel
             .link(host_end)
@@ -90,7 +91,7 @@ impl<H: Host> Engine<H> {
             .is_some_and(|link| link.operstate == Operstate::Up);
         let is_realised = match record.attachment.spec.kind {
             Some(Kind::Ovs) => self.ovs.port(host_end).is_some_and(|port| port.ofport.is_some_and(|n| n > 0)),
-            Some(Kind::LinuxBridge) | None => true,
+            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) | None => true,
         };
         Ok(is_up && is_realised)
     }

@@ -13,10 +13,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::host::address::Address;
 use crate::host::kernel::Kernel;
 use crate::host::link::LinkFacts;
+use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::netns::Netns;
-use crate::host::{address, link, neighbour, route, sys, sysctl};
+use crate::host::{address, guest_link, link, neighbour, route, sys, sysctl};
 use crate::step::SavedRoute;
+
+/// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
+const RTGENMSG: usize = 4;
+const NETNSA_NSID: u16 = 1;
 
 /// What must be known of a guest before something is plugged into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +102,7 @@ impl Kernel {
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
     pub async fn link_state(&self, guest: &Netns, ifname: &LinkName) -> io::Result<GuestLinkState> {
-        self.number(guest).await?;
+        self.netns_id(guest).await?;
         let ifname = ifname.clone();
         guest.run(move || Ok(link_state(&mut Requests::open()?, &ifname)?)).await
     }
@@ -122,8 +127,21 @@ impl Kernel {
         guest.run(visit).await
     }
 
-    /// Gives a guest's namespace a number in the host's, `ip netns set NAME auto`: without one, nothing is heard of it.
-    async fn number(&self, guest: &Netns) -> io::Result<()> {
+    /// Links of guests, each given by the number of its namespace in the host's ([`Kernel::netns_id`]). `None` for what is
+    /// not there, with its namespace or without.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn guest_links(&self, wanted: Vec<(i32, LinkName)>) -> io::Result<Vec<Option<LinkFacts>>> {
+        self.ask(move |requests| guest_link::find_all(requests, &wanted)).await
+    }
+
+    /// The number of a guest's namespace in the host's. It is given one if it has none, `ip netns set NAME auto`: without
+    /// one, nothing is heard of it. It keeps the number as long as it lives; then another may get it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn netns_id(&self, guest: &Netns) -> io::Result<i32> {
         let guest = guest.clone();
         self.ask(move |requests| {
             let mut message = NsidMessage::default();
@@ -131,10 +149,16 @@ impl Kernel {
             message.attributes = vec![NsidAttribute::Fd(fd.cast_unsigned()), NsidAttribute::Id(-1)];
             let request = Request::new(RouteNetlinkMessage::NewNsId(message), NLM_F_CREATE | NLM_F_EXCL);
             match requests.request(&request) {
-                Ok(_) => Ok(()),
-                Err(error) if error.errno == libc::EEXIST => Ok(()),
-                Err(error) => Err(error),
+                Ok(_) => {}
+                Err(error) if error.errno == libc::EEXIST => {}
+                Err(error) => return Err(error),
             }
+            let mut message = NsidMessage::default();
+            message.attributes = vec![NsidAttribute::Fd(fd.cast_unsigned())];
+            let replies = requests.request(&Request::new(RouteNetlinkMessage::GetNsId(message), 0))?;
+            let id = replies.iter().find_map(|reply| attribute(reply.body.get(RTGENMSG..)?, NETNSA_NSID));
+            let number = id.and_then(read_u32).map(u32::cast_signed).filter(|&id| id >= 0);
+            number.ok_or_else(|| KernelError::new(libc::ENOENT, "the guest's namespace has no number"))
         })
         .await
     }

@@ -15,8 +15,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What tells how far a guest's network has come.
-const GROUPS: [MulticastGroup; 6] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
+    // That a namespace is gone: from then on nothing is heard of its links.
+    MulticastGroup::Nsid,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,

@@ -25,12 +25,19 @@ const BODY: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_GROUP: u16 = 27;
 const IFLA_CARRIER: u16 = 33;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+/// `ARPHRD_ETHER` of linux/if_arp.h.
+const ETHERNET: u16 = 1;
 const IFF_UP: u32 = 1;
 
 /// A link as the kernel shows it.
@@ -44,6 +51,14 @@ pub struct LinkFacts {
     pub kind: String,
     /// `None` when it has none, or one that is not of a single station.
     pub mac: Option<MacAddr>,
+    /// The address that its hardware came with, for hardware.
+    pub permanent_mac: Option<MacAddr>,
+    /// Whether its frames are Ethernet's.
+    pub is_ethernet: bool,
+    /// The link that it is on (macvlan, 802.1Q …), if that is in the same namespace.
+    pub parent: Option<u32>,
+    /// Its tag, of an 802.1Q sub-interface.
+    pub vlan: Option<u16>,
     /// Bytes.
     pub mtu: u32,
     /// Its link group, which marks what is ours.
@@ -117,6 +132,10 @@ impl LinkFacts {
             name: String::new(),
             kind: String::new(),
             mac: None,
+            permanent_mac: None,
+            is_ethernet: u16::from_ne_bytes(body.get(2..4)?.try_into().ok()?) == ETHERNET,
+            parent: None,
+            vlan: None,
             mtu: 0,
             group: 0,
             master: None,
@@ -124,12 +143,14 @@ impl LinkFacts {
             up: read_u32(body.get(8..)?)? & IFF_UP != 0,
             carrier: false,
         };
+        let mut is_parent_elsewhere = false;
         for (kind, value) in attributes(body.get(BODY..)?) {
             match kind {
                 IFLA_IFNAME => facts.name = read_text(value),
-                IFLA_ADDRESS => {
-                    facts.mac = <[u8; 6]>::try_from(value).ok().and_then(|mac| MacAddr::try_from(mac).ok());
-                }
+                IFLA_ADDRESS => facts.mac = read_mac(value),
+                IFLA_PERM_ADDRESS => facts.permanent_mac = read_mac(value),
+                IFLA_LINK => facts.parent = read_u32(value).filter(|&index| index != 0),
+                IFLA_LINK_NETNSID => is_parent_elsewhere = true,
                 IFLA_MTU => facts.mtu = read_u32(value)?,
                 IFLA_GROUP => facts.group = read_u32(value)?,
                 IFLA_MASTER => facts.master = read_u32(value),
@@ -137,14 +158,17 @@ impl LinkFacts {
                 IFLA_CARRIER => facts.carrier = value.first() == Some(&1),
                 IFLA_LINKINFO => {
                     facts.kind = attribute(value, IFLA_INFO_KIND).map(read_text).unwrap_or_default();
+                    let data = attribute(value, IFLA_INFO_DATA).filter(|_| facts.kind == "vlan");
+                    facts.vlan = data.and_then(|data| attribute(data, IFLA_VLAN_ID)).and_then(read_u16);
                 }
                 _ => {}
             }
         }
+        facts.parent = facts.parent.filter(|_| !is_parent_elsewhere);
         Some(facts)
     }
 
-    fn of_replies(replies: &[Reply]) -> Option<Self> {
+    pub(super) fn of_replies(replies: &[Reply]) -> Option<Self> {
         replies.iter().filter(|reply| reply.kind == RTM_NEWLINK).find_map(|reply| Self::read(&reply.body))
     }
 
@@ -313,13 +337,21 @@ fn change(index: u32, attributes: Vec<LinkAttribute>) -> Request {
     Request::new(RouteNetlinkMessage::NewLink(message), 0)
 }
 
-fn up(mut message: LinkMessage) -> LinkMessage {
+pub(super) fn up(mut message: LinkMessage) -> LinkMessage {
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     message
 }
 
 /// Counters of every queue are most of a link's message.
-fn without_statistics() -> LinkAttribute {
+pub(super) fn without_statistics() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+fn read_mac(value: &[u8]) -> Option<MacAddr> {
+    <[u8; 6]>::try_from(value).ok().and_then(|mac| MacAddr::try_from(mac).ok())
+}
+
+fn read_u16(value: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(value.get(..2)?.try_into().ok()?))
 }

@@ -2,7 +2,7 @@
 //! be dropped there). Groups 0x70770000 to 0x7078ffff (`pw`, `px`) are Pipewright's. Taking a link of somebody else for
 //! ours would destroy their network; not knowing one of ours leaks a link. So both the group and the name must fit.
 
-use pipewright_api::net::{LinkName, MacAddr};
+use pipewright_api::net::{LinkName, MacAddr, VlanId};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -10,6 +10,8 @@ use uuid::Uuid;
 const ATTACHMENTS: u32 = 0x7077_0000;
 /// Bridges that we made.
 pub const BRIDGE: u32 = 0x7078_0000;
+/// 802.1Q sub-interfaces that we made.
+pub const VLAN_LINK: u32 = 0x7078_0001;
 /// Links on their way out: a deleter moves them to one of the groups from here to 0x7078ffff, then deletes the group.
 pub const DOOMED: u32 = 0x7078_0100;
 /// How many such groups there are.
@@ -22,7 +24,7 @@ pub fn group(id: Uuid) -> u32 {
 
 /// Whether a link with that group was made by us.
 pub fn is_ours(group: u32) -> bool {
-    group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE
+    group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE || group == VLAN_LINK
 }
 
 /// The group of the `n`th batch of links that are deleted together.
@@ -40,16 +42,24 @@ pub fn host_end(id: Uuid) -> LinkName {
     LinkName::derived(hash(id))
 }
 
+/// The name of the 802.1Q sub-interface of a link: `eth0.100`, or a derived one when that is too long.
+pub fn vlan_link(parent: &LinkName, vlan: VlanId) -> LinkName {
+    let text = format!("{parent}.{vlan}");
+    let digest = || first_bytes(&Sha256::digest(text.as_bytes()));
+    text.parse().unwrap_or_else(|_| LinkName::derived(digest()))
+}
+
 /// The MAC address of an attachment's guest end, unless the caller chose one.
 pub fn mac(id: Uuid) -> MacAddr {
     MacAddr::derived(hash(id))
 }
 
 fn hash(id: Uuid) -> u64 {
-    let digest = Sha256::digest(id.as_bytes());
-    u64::from_be_bytes([
-        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
-    ])
+    first_bytes(&Sha256::digest(id.as_bytes()))
+}
+
+fn first_bytes(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 #[cfg(test)]
@@ -65,6 +75,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sub_interface_is_named_after_its_parent_as_long_as_the_name_fits() {
+        let vlan = VlanId::try_from(100).unwrap();
+        let named = |parent: &str| vlan_link(&parent.parse().unwrap(), vlan);
+
+        assert_eq!(named("eth1").as_str(), "eth1.100");
+        assert!(named("enx001122334455").is_derived());
+        assert_ne!(named("enx001122334455"), named("enx001122334456"));
+    }
+
+    #[test]
     fn links_of_others_are_not_ours() {
         assert!(![0, 1, 77, 0x7076_ffff, DOOMED, u32::MAX].into_iter().any(is_ours));
     }
@@ -74,6 +94,6 @@ mod tests {
         for n in [0, 1, DOOMED_GROUPS - 1, DOOMED_GROUPS, u32::MAX] {
             assert!(is_doomed(doomed(n)) && !is_ours(doomed(n)), "{n}");
         }
-        assert!(!is_doomed(BRIDGE));
+        assert!(!is_doomed(BRIDGE) && !is_doomed(VLAN_LINK));
     }
 }

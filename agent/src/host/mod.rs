@@ -10,6 +10,7 @@ mod announce;
 mod bridge;
 mod deleter;
 pub mod facts;
+mod guest_link;
 mod guest_watch;
 pub mod kernel;
 pub mod link;
@@ -28,6 +29,7 @@ mod sysctl;
 mod take;
 pub mod tool;
 mod verify;
+mod vlan_link;
 pub mod watch;
 
 /// Takes steps. The tests wrap the real one to refuse or to die at a chosen step; there is no other.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pipewright_api::net::LinkName;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::SwitchKind;
 
 use crate::step::{Port, Step, StepError};
 use crate::switches::ovs::{Ovs, OvsPort, Plug, Released, SwitchError};
@@ -21,11 +21,11 @@ const LET_GO: Duration = Duration::from_secs(3);
 pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
     let refused = |source| StepError::Switch { step: step.to_string(), source };
     match step {
-        Step::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
+        Step::EnsureBridge { bridge, kind: SwitchKind::Ovs, mac } => {
             ovs.ensure_bridge(bridge, Some(*mac)).await.map(|_| ()).map_err(refused)
         }
         // What is not ours, or still has ports, is left; that is what releasing means.
-        Step::ReleaseBridge { bridge, kind: Kind::Ovs } => {
+        Step::ReleaseBridge { bridge, kind: SwitchKind::Ovs } => {
             match ovs.release_bridge(bridge).await.map_err(refused)? {
                 Released::Yes => let_go(ovs, bridge).await,
                 Released::Absent | Released::Foreign | Released::InUse => {}

@@ -13,7 +13,10 @@ use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
 use crate::host::watch::{Seen, Which};
-use crate::host::{Refused, address, announce, bridge, link, mark, offload, route, saved_route, sys, sysctl};
+use crate::host::{
+    Refused, address, announce, bridge, guest_link, link, mark, offload, route, saved_route, sys, sysctl,
+    vlan_link,
+};
 use crate::step::{Expected, Place, Step, StepError, Veth};
 
 /// How long a link may take to pass frames.
@@ -97,6 +100,25 @@ impl<'a> Run<'a> {
                 Some(guest) => create_veth(&mut self.host, guest, veth),
                 None => return Err(StepError::GuestGone),
             },
+            Step::CreateLink(link) => {
+                return match &self.guest {
+                    Some(guest) => guest_link::create(&mut self.host, &guest.netns, link),
+                    None => Err(StepError::GuestGone),
+                };
+            }
+            Step::DeleteGuestLink { id, ifname, netns_id } => match (&mut self.guest, netns_id) {
+                (Some(guest), _) => guest_link::delete(&mut guest.requests, None, *id, ifname),
+                (None, Some(_)) => guest_link::delete(&mut self.host, *netns_id, *id, ifname),
+                (None, None) => Ok(()),
+            },
+            Step::EnsureVlanLink { link, parent, vlan } => {
+                return vlan_link::ensure(&mut self.host, link, parent, *vlan, || step.to_string());
+            }
+            Step::ReleaseVlanLink { link } => match vlan_link::to_release(&mut self.host, link) {
+                Ok(found) => found.map_or(Ok(()), |found| self.delete(&found)),
+                Err(error) => Err(error),
+            },
+            Step::AwaitGuestForwarding { ifname } => return self.await_guest_forwarding(step, ifname),
             Step::DeleteLink { id, link } => self.delete_link(*id, link),
             Step::AwaitForwarding { host_end } => return self.await_forwarding(step, host_end),
             Step::EnslaveLink { link, bridge } => bridge::enslave(&mut self.host, link, bridge),
@@ -215,6 +237,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn await_guest_forwarding(&mut self, step: &Step, ifname: &LinkName) -> Result<(), StepError> {
+        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
+        let until = Instant::now() + FORWARDING;
+        let seen = guest_link::await_forwarding(&mut guest.requests, ifname, until);
+        seen.map_err(|error| refusal(step, error))?.map_err(|operstate| StepError::NotForwarding {
+            object: ifname.to_string(),
+            seconds: FORWARDING.as_secs(),
+            operstate,
+        })
+    }
+
     fn verify(&mut self, step: &Step, expected: &Expected) -> Result<(), StepError> {
         let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
         verify::verify(&mut self.host, &mut guest.requests, expected).map_err(|difference| match difference {
@@ -224,9 +257,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Steps that need the guest's namespace; two of them cannot do without.
+/// Steps that need the guest's namespace; some of them cannot do without.
 fn needs_guest(step: &Step) -> bool {
-    step.is_in_guest() || matches!(step, Step::CreateVeth(_) | Step::Verify(_))
+    step.is_in_guest() || matches!(step, Step::CreateVeth(_) | Step::CreateLink(_) | Step::Verify(_))
 }
 
 /// Steps that are one netlink request in the guest.

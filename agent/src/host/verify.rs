@@ -9,7 +9,7 @@ use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::{address, link, route};
-use crate::step::{Expected, StepError};
+use crate::step::{Ends, Expected, GuestLink, StepError, Veth};
 
 /// Why something is not as it was asked for, or could not be read.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl From<KernelError> for Difference {
     }
 }
 
-/// Compares both ends of a pair, its addresses and its routes.
+/// Compares a link's ends, its addresses and its routes.
 ///
 /// # Errors
 /// The first difference.
@@ -33,7 +33,19 @@ pub(super) fn verify(
     guest: &mut Requests,
     expected: &Expected,
 ) -> Result<(), Difference> {
-    let veth = &expected.veth;
+    let guest_end = match &expected.ends {
+        Ends::Pair(veth) => verify_pair(host, guest, veth)?,
+        Ends::Single(link) => verify_single(guest, link)?,
+    };
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        verify_addresses(guest, &guest_end, expected, family)?;
+        verify_routes(guest, &guest_end, expected, family)?;
+    }
+    Ok(())
+}
+
+/// Both ends; gives back the guest's.
+fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
     let name = veth.host_end.as_str();
     let host_end = found(link::find(host, name)?, name)?;
     same(name, "link group", &host_end.group, &mark::group(veth.id))?;
@@ -50,12 +62,18 @@ pub(super) fn verify(
     same(name, "MAC address", &Shown(guest_end.mac), &Shown(Some(veth.guest_mac)))?;
     same(name, "MTU", &guest_end.mtu, &veth.mtu.get())?;
     same(name, "state", &up(&guest_end), &"up")?;
+    Ok(guest_end)
+}
 
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        verify_addresses(guest, &guest_end, expected, family)?;
-        verify_routes(guest, &guest_end, expected, family)?;
-    }
-    Ok(())
+fn verify_single(guest: &mut Requests, link: &GuestLink) -> Result<LinkFacts, Difference> {
+    let name = link.name.as_str();
+    let found = found(link::find(guest, name)?, name)?;
+    same(name, "kind", &found.kind.as_str(), &link.what.kind())?;
+    same(name, "link group", &found.group, &mark::group(link.id))?;
+    same(name, "MAC address", &Shown(found.mac), &Shown(Some(link.mac)))?;
+    same(name, "MTU", &found.mtu, &link.mtu.get())?;
+    same(name, "state", &up(&found), &"up")?;
+    Ok(found)
 }
 
 fn verify_addresses(

@@ -4,21 +4,30 @@ use std::net::IpAddr;
 
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{Addressing, AttachmentSpec, Kind};
+use pipewright_api::spec::{Addressing, AttachmentSpec, Kind, Mode, SwitchKind};
 use uuid::Uuid;
 
-use crate::step::{Expected, GuestRoute, SavedRoute, Step, Veth};
+use crate::step::{Ends, Expected, GuestLink, GuestRoute, LinkType, SavedRoute, Step, Veth};
 
+mod dummy;
+mod ipvlan;
 mod linux_bridge;
+mod macvlan;
 mod ovs;
+mod parent;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_on_links;
+mod vlan;
+
+pub use parent::{Neighbour, Parent, VlanLink};
 
 /// What is there before an attach, as far as a plan depends on it.
 #[derive(Debug, Clone)]
 pub struct Ground {
-    /// The bridge.
-    pub bridge: Bridge,
+    /// What the uplink is.
+    pub uplink: Found,
     /// The guest has a link of the wanted name.
     pub ifname_taken: bool,
     /// The host has a link of the wanted name.
@@ -31,11 +40,26 @@ pub struct Ground {
     pub bridge_mac: MacAddr,
 }
 
+/// What the uplink is, and with it the kind of link that the guest gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A bridge, for a veth pair.
+    Bridge(Bridge),
+    /// Another link of the host, for a macvlan.
+    Macvlan(Parent),
+    /// Another link of the host, for an ipvlan.
+    Ipvlan(Parent),
+    /// Another link of the host, for its 802.1Q sub-interface.
+    Vlan(Parent),
+    /// None, for a dummy.
+    Nothing,
+}
+
 /// The bridge that the uplink names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bridge {
     /// There is none; its name says that it may be made.
-    Missing(Kind),
+    Missing(SwitchKind),
     /// A linux bridge.
     Linux {
         /// Bytes.
@@ -61,11 +85,13 @@ pub struct Decision {
     pub plan: Vec<Step>,
     /// Kind of link.
     pub kind: Kind,
-    /// The host's end.
-    pub host_end: LinkName,
+    /// How it shares its parent, for a kind that has modes.
+    pub mode: Option<Mode>,
+    /// The host's end, for a kind that has one.
+    pub host_end: Option<LinkName>,
     /// Of the guest's end.
     pub mac: MacAddr,
-    /// Of both.
+    /// Of all ends.
     pub mtu: Mtu,
 }
 
@@ -86,34 +112,41 @@ pub struct Derived {
 /// IFNAME_TAKEN, NOT_SUPPORTED_HERE, INVALID_FIELD.
 pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<Decision, Failure> {
     let link = Link::new(spec, ground, derived)?;
-    match &ground.bridge {
-        Bridge::Missing(Kind::LinuxBridge) => linux_bridge::plan(&link, true),
-        Bridge::Linux { ours, .. } => linux_bridge::plan(&link, *ours),
-        Bridge::Missing(Kind::Ovs) => ovs::plan(&link, true, ground.makes_userspace()),
-        Bridge::Ovs { ours, userspace, .. } => ovs::plan(&link, *ours, *userspace),
+    match &ground.uplink {
+        Found::Bridge(Bridge::Missing(SwitchKind::LinuxBridge)) => linux_bridge::plan(&link, true),
+        Found::Bridge(Bridge::Linux { ours, .. }) => linux_bridge::plan(&link, *ours),
+        // Whether the userspace datapath will have a bridge that is yet to be made is not known, and checksums that are
+        // filled in early harm nobody.
+        Found::Bridge(Bridge::Missing(SwitchKind::Ovs)) => ovs::plan(&link, true, true),
+        Found::Bridge(Bridge::Ovs { ours, userspace, .. }) => ovs::plan(&link, *ours, *userspace),
+        Found::Macvlan(parent) => macvlan::plan(&link, parent),
+        Found::Ipvlan(parent) => ipvlan::plan(&link, parent),
+        Found::Vlan(parent) => vlan::plan(&link, parent),
+        Found::Nothing => Ok(dummy::plan(&link)),
     }
 }
 
 impl Ground {
-    fn mtu(&self) -> u32 {
-        match self.bridge {
-            Bridge::Missing(_) => Mtu::ETHERNET.get(),
-            Bridge::Linux { mtu, .. } | Bridge::Ovs { mtu, .. } => mtu,
+    /// The most bytes that the uplink passes; `None` when there is none.
+    fn room(&self) -> Option<u32> {
+        match &self.uplink {
+            Found::Bridge(Bridge::Missing(_)) => Some(Mtu::ETHERNET.get()),
+            Found::Bridge(Bridge::Linux { mtu, .. } | Bridge::Ovs { mtu, .. }) => Some(*mtu),
+            Found::Macvlan(parent) | Found::Ipvlan(parent) | Found::Vlan(parent) => Some(parent.room()),
+            Found::Nothing => None,
         }
-    }
-
-    /// A bridge that is yet to be made: whether the userspace datapath will have it is not known, and checksums that
-    /// are filled in early harm nobody.
-    fn makes_userspace(&self) -> bool {
-        matches!(self.bridge, Bridge::Missing(Kind::Ovs))
     }
 }
 
-/// What all kinds that are a veth pair have in common.
+/// What all kinds have in common.
 struct Link<'a> {
     spec: &'a AttachmentSpec,
     ground: &'a Ground,
-    veth: Veth,
+    id: Uuid,
+    host_end: LinkName,
+    host_mac: MacAddr,
+    mac: MacAddr,
+    mtu: Mtu,
 }
 
 impl<'a> Link<'a> {
@@ -134,33 +167,56 @@ impl<'a> Link<'a> {
                 format!("this host has a link {host_end} already; choose another name with --host-ifname");
             return Err(Failure::new(Reason::IfnameTaken, text));
         }
-        let room = ground.mtu();
-        let mtu = match spec.mtu {
-            Some(mtu) if mtu.get() > room => {
+        let mtu = match (spec.mtu, ground.room()) {
+            (Some(mtu), Some(room)) if mtu.get() > room => {
                 let why = format!(
-                    "{mtu} bytes do not pass bridge {uplink}, which has {room}; ask for less, or raise its MTU"
+                    "{mtu} bytes do not pass {uplink}, which has {room}; ask for less, or raise its MTU"
                 );
                 return Err(Failure::field("spec.mtu", why));
             }
-            Some(mtu) => mtu,
-            None => Mtu::try_from(room)
-                .map_err(|why| Failure::field("spec.mtu", format!("bridge {uplink}: {why}")))?,
+            (Some(mtu), _) => mtu,
+            (None, Some(room)) => {
+                Mtu::try_from(room).map_err(|why| Failure::field("spec.mtu", format!("{uplink}: {why}")))?
+            }
+            (None, None) => Mtu::ETHERNET,
         };
-        let guest_mac = spec.mac.unwrap_or(derived.mac);
-        let veth = Veth {
+        Ok(Self {
+            spec,
+            ground,
             id: derived.id,
             host_end,
             host_mac: derived.mac.with_first_octet(0xfe),
-            guest_end: ifname.clone(),
-            guest_mac,
+            mac: spec.mac.unwrap_or(derived.mac),
             mtu,
-            bridge: None,
-        };
-        Ok(Self { spec, ground, veth })
+        })
     }
 
-    fn ensure_bridge(&self, kind: Kind) -> Step {
-        Step::EnsureBridge { bridge: self.spec.uplink.clone(), kind, mac: self.ground.bridge_mac }
+    /// The bridge that the uplink names.
+    fn bridge(&self) -> Result<&LinkName, Failure> {
+        let missing = || Failure::field("spec.uplink", format!("{} names no bridge", self.spec.uplink));
+        self.spec.uplink.link().ok_or_else(missing)
+    }
+
+    fn ensure_bridge(&self, bridge: &LinkName, kind: SwitchKind) -> Step {
+        Step::EnsureBridge { bridge: bridge.clone(), kind, mac: self.ground.bridge_mac }
+    }
+
+    /// A pair; the host's end is born into the linux bridge, if there is one.
+    fn veth(&self, bridge: Option<&LinkName>) -> Veth {
+        Veth {
+            id: self.id,
+            host_end: self.host_end.clone(),
+            host_mac: self.host_mac,
+            guest_end: self.spec.ifname.clone(),
+            guest_mac: self.mac,
+            mtu: self.mtu,
+            bridge: bridge.cloned(),
+        }
+    }
+
+    /// A link of a single end.
+    fn single(&self, what: LinkType) -> GuestLink {
+        GuestLink { id: self.id, name: self.spec.ifname.clone(), mac: self.mac, mtu: self.mtu, what }
     }
 
     /// Inside the guest: from a bare link to one with addresses and routes.
@@ -207,9 +263,9 @@ impl<'a> Link<'a> {
         routes
     }
 
-    fn verify(&self) -> Step {
+    fn verify(&self, ends: Ends) -> Step {
         Step::Verify(Expected {
-            veth: self.veth.clone(),
+            ends,
             addresses: self.spec.addressing.addresses().to_vec(),
             routes: self.routes(),
         })
@@ -217,17 +273,14 @@ impl<'a> Link<'a> {
 
     fn announce(&self) -> Option<Step> {
         let addresses: Vec<IpAddr> = self.spec.addressing.addresses().iter().map(|a| a.addr()).collect();
-        let announce = |addresses| Step::Announce {
-            ifname: self.spec.ifname.clone(),
-            mac: self.veth.guest_mac,
-            addresses,
-        };
+        let announce =
+            |addresses| Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses };
         (!addresses.is_empty()).then(|| announce(addresses))
     }
 
-    fn decide(&self, kind: Kind, plan: Vec<Step>) -> Decision {
-        let Veth { host_end, guest_mac, mtu, .. } = self.veth.clone();
-        Decision { plan, kind, host_end, mac: guest_mac, mtu }
+    fn decide(&self, kind: Kind, mode: Option<Mode>, plan: Vec<Step>) -> Decision {
+        let host_end = kind.has_host_end().then(|| self.host_end.clone());
+        Decision { plan, kind, mode, host_end, mac: self.mac, mtu: self.mtu }
     }
 }
 

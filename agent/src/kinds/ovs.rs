@@ -1,10 +1,10 @@
 //! A veth pair whose host end is a port of an Open vSwitch bridge.
 
 use pipewright_api::reason::Failure;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::{Kind, SwitchKind};
 
 use super::{Decision, Link};
-use crate::step::{Port, Step};
+use crate::step::{Ends, Port, Step};
 use crate::switches::ovs::Purpose;
 
 /// `ip link add … type veth …`, `ovs-vsctl add-port BRIDGE …`, and the guest's side while ovs-vswitchd works.
@@ -17,22 +17,24 @@ pub(super) fn plan(link: &Link<'_>, bridge_is_ours: bool, userspace: bool) -> Re
         );
         return Err(Failure::field("spec.vlan", why));
     };
+    let bridge = link.bridge()?;
+    let veth = link.veth(None);
     let port = Port {
-        id: link.veth.id,
-        bridge: link.spec.uplink.clone(),
-        port: link.veth.host_end.clone(),
+        id: veth.id,
+        bridge: bridge.clone(),
+        port: veth.host_end.clone(),
         vlan,
         purpose: Purpose::Guest,
         labels: link.spec.labels.clone(),
     };
     let mut plan = Vec::new();
     if bridge_is_ours {
-        plan.push(link.ensure_bridge(Kind::Ovs));
+        plan.push(link.ensure_bridge(bridge, SwitchKind::Ovs));
     }
-    plan.extend([Step::CreateVeth(link.veth.clone()), Step::PlugPort(port.clone())]);
+    plan.extend([Step::CreateVeth(veth.clone()), Step::PlugPort(port.clone())]);
     plan.extend(link.configure(userspace));
-    plan.extend([link.verify(), Step::AwaitPort(port)]);
-    plan.push(Step::AwaitForwarding { host_end: link.veth.host_end.clone() });
+    plan.extend([link.verify(Ends::Pair(veth.clone())), Step::AwaitPort(port)]);
+    plan.push(Step::AwaitForwarding { host_end: veth.host_end });
     plan.extend(link.announce());
-    Ok(link.decide(Kind::Ovs, plan))
+    Ok(link.decide(Kind::Ovs, None, plan))
 }

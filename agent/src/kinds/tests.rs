@@ -1,10 +1,10 @@
 //! Plans from specs: what is asked and what is there, and the steps that follow.
 
-use pipewright_api::spec::{AttachmentSpec, Kind, Vlan};
+use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind, Vlan};
 use pipewright_api::wire;
 use uuid::Uuid;
 
-use super::{Bridge, Derived, Ground, plan};
+use super::{Bridge, Derived, Found, Ground, plan};
 use crate::host::mark;
 use crate::step::{SavedRoute, Step, undo};
 use pipewright_api::reason::Reason;
@@ -13,8 +13,12 @@ const LINUX: Bridge = Bridge::Linux { mtu: 1500, ours: false };
 const USERSPACE: Bridge = Bridge::Ovs { mtu: 1500, ours: true, userspace: true };
 
 fn ground(bridge: Bridge) -> Ground {
+    on(Found::Bridge(bridge))
+}
+
+pub(super) fn on(uplink: Found) -> Ground {
     Ground {
-        bridge,
+        uplink,
         ifname_taken: false,
         host_ifname_taken: false,
         ipv6_disabled: false,
@@ -23,7 +27,7 @@ fn ground(bridge: Bridge) -> Ground {
     }
 }
 
-fn spec(change: impl FnOnce(&mut wire::AttachmentSpec)) -> AttachmentSpec {
+pub(super) fn spec(change: impl FnOnce(&mut wire::AttachmentSpec)) -> AttachmentSpec {
     let cidrs = vec!["192.0.2.10/24".to_owned()];
     let mut asked = wire::AttachmentSpec {
         guest: "netns:web".into(),
@@ -35,12 +39,12 @@ fn spec(change: impl FnOnce(&mut wire::AttachmentSpec)) -> AttachmentSpec {
     AttachmentSpec::try_from(asked).unwrap()
 }
 
-fn derived() -> Derived {
+pub(super) fn derived() -> Derived {
     let id = Uuid::from_u128(1);
     Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) }
 }
 
-fn lines(spec: &AttachmentSpec, ground: &Ground) -> Vec<String> {
+pub(super) fn lines(spec: &AttachmentSpec, ground: &Ground) -> Vec<String> {
     plan(spec, ground, derived()).unwrap().plan.iter().map(ToString::to_string).collect()
 }
 
@@ -60,12 +64,12 @@ fn a_bridge_of_somebody_else_is_neither_made_nor_released() {
 #[test]
 fn the_undo_of_a_plan_is_its_reverse() {
     let spec = spec(|asked| asked.gateways = vec!["192.0.2.1".into()]);
-    let mut ground = ground(Bridge::Missing(Kind::LinuxBridge));
+    let mut ground = ground(Bridge::Missing(SwitchKind::LinuxBridge));
     ground.default_routes = vec![saved("02", "default via 198.51.100.1 dev eth0")];
 
     let decision = plan(&spec, &ground, derived()).unwrap();
 
-    let host_end = decision.host_end;
+    let host_end = decision.host_end.unwrap();
     let lines: Vec<String> = undo(&decision.plan).iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,

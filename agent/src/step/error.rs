@@ -45,6 +45,28 @@ pub enum StepError {
         /// Last state seen.
         operstate: String,
     },
+    /// The kernel has no such links.
+    #[error(
+        "{step}: this kernel has no {kind} links; load its module with `modprobe {module}`, or use a kernel that has it"
+    )]
+    NotSupported {
+        /// The step as a line.
+        step: String,
+        /// What `ip -d link` calls them.
+        kind: &'static str,
+        /// The module of the kernel.
+        module: &'static str,
+    },
+    /// Something else has the parent for itself.
+    #[error("{step}: {parent} is in use: {why}")]
+    ParentBusy {
+        /// The step as a line.
+        step: String,
+        /// The link of the host.
+        parent: String,
+        /// What for, and what to do.
+        why: String,
+    },
     /// The guest went away.
     #[error("the guest is gone")]
     GuestGone,

@@ -2,29 +2,38 @@
 
 use std::fmt;
 
-use pipewright_api::spec::{Kind, Vlan};
+use pipewright_api::spec::{SwitchKind, Vlan};
 
-use super::{GuestRoute, Port, Step, Veth};
+use super::{Ends, GuestRoute, Port, Step, Veth};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EnsureBridge { bridge, kind: Kind::LinuxBridge, mac } => {
+            Self::EnsureBridge { bridge, kind: SwitchKind::LinuxBridge, mac } => {
                 write!(f, "ip link add {bridge} address {mac} up type bridge")
             }
-            Self::EnsureBridge { bridge, kind: Kind::Ovs, mac } => {
+            Self::EnsureBridge { bridge, kind: SwitchKind::Ovs, mac } => {
                 write!(
                     f,
                     "ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} other-config:hwaddr={mac}"
                 )
             }
-            Self::ReleaseBridge { bridge, kind: Kind::LinuxBridge } => {
+            Self::ReleaseBridge { bridge, kind: SwitchKind::LinuxBridge } => {
                 write!(f, "ip link del {bridge} if it is ours and without ports")
             }
-            Self::ReleaseBridge { bridge, kind: Kind::Ovs } => {
+            Self::ReleaseBridge { bridge, kind: SwitchKind::Ovs } => {
                 write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
             }
             Self::CreateVeth(veth) => veth.fmt(f),
+            Self::CreateLink(link) => link.fmt(f),
+            Self::DeleteGuestLink { ifname, .. } => write!(f, "guest: ip link del {ifname}"),
+            Self::EnsureVlanLink { link, parent, vlan } => {
+                write!(f, "ip link add link {parent} name {link} up type vlan id {vlan}")
+            }
+            Self::ReleaseVlanLink { link } => {
+                write!(f, "ip link del {link} if it is ours and nothing is on it")
+            }
+            Self::AwaitGuestForwarding { ifname } => write!(f, "guest: wait until {ifname} passes frames"),
             Self::DeleteLink { link, .. } => write!(f, "ip link del {link}"),
             Self::PlugPort(port) => port.fmt(f),
             Self::UnplugPort { port, .. } => write!(f, "ovs-vsctl --if-exists del-port {port}"),
@@ -43,9 +52,10 @@ impl fmt::Display for Step {
             Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
             Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
             Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
-            Self::Verify(expected) => {
-                write!(f, "read back {} and {}", expected.veth.host_end, expected.veth.guest_end)
-            }
+            Self::Verify(expected) => match &expected.ends {
+                Ends::Pair(veth) => write!(f, "read back {} and {}", veth.host_end, veth.guest_end),
+                Ends::Single(link) => write!(f, "read back {}", link.name),
+            },
             Self::Announce { ifname, addresses, .. } => {
                 write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;
                 addresses.iter().try_for_each(|address| write!(f, " {address}"))

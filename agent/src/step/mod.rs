@@ -7,17 +7,21 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use pipewright_api::labels::Labels;
-use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
-use pipewright_api::spec::{Kind, Vlan};
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
+use pipewright_api::spec::{SwitchKind, Vlan};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::switches::ovs::Purpose;
 
 mod error;
+mod guest_link;
 mod line;
+mod sharing;
 
 pub use error::StepError;
+pub use guest_link::{GuestLink, LinkType};
+pub use sharing::needs;
 
 /// One change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +32,7 @@ pub enum Step {
         /// Its name.
         bridge: LinkName,
         /// Who runs it.
-        kind: Kind,
+        kind: SwitchKind,
         /// Pins its address, which would otherwise follow that of its lowest port.
         mac: MacAddr,
     },
@@ -37,7 +41,7 @@ pub enum Step {
         /// Its name.
         bridge: LinkName,
         /// Who runs it.
-        kind: Kind,
+        kind: SwitchKind,
     },
     /// Makes a veth pair, the guest's end born in the guest under its final name.
     CreateVeth(Veth),
@@ -47,6 +51,36 @@ pub enum Step {
         id: Uuid,
         /// The link.
         link: LinkName,
+    },
+    /// Makes a link of a single end, born in the guest under its final name.
+    CreateLink(GuestLink),
+    /// Deletes a link of the guest if it is the attachment's.
+    DeleteGuestLink {
+        /// The attachment.
+        id: Uuid,
+        /// The link.
+        ifname: LinkName,
+        /// The number that the host's kernel has for the guest's namespace, for a guest that cannot be opened any more.
+        netns_id: Option<i32>,
+    },
+    /// Makes the 802.1Q sub-interface of a link of the host unless it is there, and sets it up. Ours from the first moment.
+    EnsureVlanLink {
+        /// Its name.
+        link: LinkName,
+        /// The link whose frames it takes.
+        parent: LinkName,
+        /// The tag.
+        vlan: VlanId,
+    },
+    /// Deletes a sub-interface if it is ours and has no link on it; leaves it otherwise.
+    ReleaseVlanLink {
+        /// Its name.
+        link: LinkName,
+    },
+    /// Waits until a guest's link passes frames.
+    AwaitGuestForwarding {
+        /// The guest's link.
+        ifname: LinkName,
     },
     /// Adds a port to an Open vSwitch bridge.
     PlugPort(Port),
@@ -209,12 +243,22 @@ impl SavedRoute {
 /// What must be read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// The pair as it was asked for.
-    pub veth: Veth,
+    /// The link as it was asked for.
+    pub ends: Ends,
     /// Addresses of the guest's end.
     pub addresses: Vec<InterfaceAddr>,
     /// Routes over it.
     pub routes: Vec<GuestRoute>,
+}
+
+/// A link with all its ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ends {
+    /// One in the host, one in the guest.
+    Pair(Veth),
+    /// One in the guest.
+    Single(GuestLink),
 }
 
 /// Where a step is taken.
@@ -234,6 +278,10 @@ impl Step {
                 Some(Self::ReleaseBridge { bridge: bridge.clone(), kind: *kind })
             }
             Self::CreateVeth(veth) => Some(Self::DeleteLink { id: veth.id, link: veth.host_end.clone() }),
+            Self::CreateLink(link) => {
+                Some(Self::DeleteGuestLink { id: link.id, ifname: link.name.clone(), netns_id: None })
+            }
+            Self::EnsureVlanLink { link, .. } => Some(Self::ReleaseVlanLink { link: link.clone() }),
             Self::PlugPort(port) => Some(Self::UnplugPort { id: port.id, port: port.port.clone() }),
             Self::SetPortVlan { id, port, from, to } => {
                 Some(Self::SetPortVlan { id: *id, port: port.clone(), from: to.clone(), to: from.clone() })
@@ -250,9 +298,12 @@ impl Step {
             Self::AddRoute(_)
             | Self::ReleaseBridge { .. }
             | Self::DeleteLink { .. }
+            | Self::DeleteGuestLink { .. }
+            | Self::ReleaseVlanLink { .. }
             | Self::UnplugPort { .. }
             | Self::AwaitPort(_)
             | Self::AwaitForwarding { .. }
+            | Self::AwaitGuestForwarding { .. }
             | Self::FreeLink { .. }
             | Self::SetHostLinkDown { .. }
             | Self::EnableIpv6 { .. }
@@ -269,17 +320,22 @@ impl Step {
     /// Where it is taken.
     pub fn place(&self) -> Place {
         match self {
-            Self::EnsureBridge { kind: Kind::Ovs, .. }
-            | Self::ReleaseBridge { kind: Kind::Ovs, .. }
+            Self::EnsureBridge { kind: SwitchKind::Ovs, .. }
+            | Self::ReleaseBridge { kind: SwitchKind::Ovs, .. }
             | Self::PlugPort(_)
             | Self::UnplugPort { .. }
             | Self::SetPortVlan { .. }
             | Self::AwaitPort(_) => Place::Ovs,
-            Self::EnsureBridge { kind: Kind::LinuxBridge, .. }
-            | Self::ReleaseBridge { kind: Kind::LinuxBridge, .. }
+            Self::EnsureBridge { kind: SwitchKind::LinuxBridge, .. }
+            | Self::ReleaseBridge { kind: SwitchKind::LinuxBridge, .. }
             | Self::CreateVeth(_)
             | Self::DeleteLink { .. }
+            | Self::CreateLink(_)
+            | Self::DeleteGuestLink { .. }
+            | Self::EnsureVlanLink { .. }
+            | Self::ReleaseVlanLink { .. }
             | Self::AwaitForwarding { .. }
+            | Self::AwaitGuestForwarding { .. }
             | Self::EnslaveLink { .. }
             | Self::FreeLink { .. }
             | Self::SetHostLinkUp { .. }
@@ -310,6 +366,8 @@ impl Step {
                 | Self::SetAsideRoute(_)
                 | Self::RestoreRoute(_)
                 | Self::Announce { .. }
+                | Self::DeleteGuestLink { .. }
+                | Self::AwaitGuestForwarding { .. }
         )
     }
 }

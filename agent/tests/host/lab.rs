@@ -9,9 +9,9 @@ use std::thread;
 use pipewright_agent::host::kernel::Kernel;
 use pipewright_agent::host::netns::Netns;
 use pipewright_agent::host::{Refused, mark};
-use pipewright_agent::step::{Expected, GuestRoute, Step, StepError, Veth};
+use pipewright_agent::step::{Ends, Expected, GuestRoute, Step, StepError, Veth};
 use pipewright_api::net::{LinkName, Mtu};
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::SwitchKind;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ impl Host {
 
     pub(crate) async fn bridge(&self, bridge: &str) {
         let mac = "02:00:5e:10:00:fe".parse().unwrap();
-        let ensure = Step::EnsureBridge { bridge: name(bridge), kind: Kind::LinuxBridge, mac };
+        let ensure = Step::EnsureBridge { bridge: name(bridge), kind: SwitchKind::LinuxBridge, mac };
         self.kernel.take(None, vec![ensure]).await.unwrap();
     }
 }
@@ -151,7 +151,7 @@ pub(crate) fn plan(veth: &Veth, addresses: &[&str], gateway: Option<&str>) -> Ve
     steps.extend(routes.iter().cloned().map(Step::AddRoute));
     steps.push(Step::AwaitForwarding { host_end: veth.host_end.clone() });
     let announced = addresses.iter().map(|address| address.addr()).collect();
-    steps.push(Step::Verify(Expected { veth: veth.clone(), addresses, routes }));
+    steps.push(Step::Verify(Expected { ends: Ends::Pair(veth.clone()), addresses, routes }));
     steps.push(Step::Announce { ifname, mac: veth.guest_mac, addresses: announced });
     steps
 }

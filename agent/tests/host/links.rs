@@ -4,7 +4,7 @@ use pipewright_agent::host::link::Operstate;
 use pipewright_agent::host::mark;
 use pipewright_agent::host::netns::Netns;
 use pipewright_agent::step::{Step, StepError};
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::SwitchKind;
 
 use crate::lab::{Space, delete, errno, name, on_a_host, plan, run, veth};
 
@@ -113,7 +113,7 @@ fn a_bridge_is_made_once_and_deleted_with_its_last_port() {
         host.bridge("br0").await;
         let veth = veth(7, Some("br0"));
         host.take(&guest, plan(&veth, &[], None)).await.unwrap();
-        let release = || vec![Step::ReleaseBridge { bridge: name("br0"), kind: Kind::LinuxBridge }];
+        let release = || vec![Step::ReleaseBridge { bridge: name("br0"), kind: SwitchKind::LinuxBridge }];
 
         host.kernel.take(None, release()).await.unwrap();
         assert_eq!(host.kernel.ports_of(&name("br0")).await.unwrap().len(), 1);
@@ -132,7 +132,7 @@ fn a_bridge_of_somebody_else_is_used_as_it_is_and_kept() {
         host.bridge("br0").await;
 
         host.kernel
-            .take(None, vec![Step::ReleaseBridge { bridge: name("br0"), kind: Kind::LinuxBridge }])
+            .take(None, vec![Step::ReleaseBridge { bridge: name("br0"), kind: SwitchKind::LinuxBridge }])
             .await
             .unwrap();
 
@@ -147,7 +147,7 @@ fn a_link_with_the_name_of_a_bridge_is_said_to_be_what_it_is() {
     on_a_host(async |host| {
         host.space.ip("link add br0 type veth peer name other");
         let mac = "02:00:5e:10:00:fe".parse().unwrap();
-        let ensure = Step::EnsureBridge { bridge: name("br0"), kind: Kind::LinuxBridge, mac };
+        let ensure = Step::EnsureBridge { bridge: name("br0"), kind: SwitchKind::LinuxBridge, mac };
 
         let refused = host.kernel.take(None, vec![ensure]).await.unwrap_err();
 

@@ -41,9 +41,14 @@ fn lines(answer: &wire::ShowResponse) -> String {
     });
     let bridges = answer.bridges.iter().map(|bridge| {
         let kind = match bridge.kind() {
-            wire::Kind::Unspecified => "?",
             wire::Kind::LinuxBridge => "linux-bridge",
             wire::Kind::Ovs => "ovs",
+            // No kinds of bridges; an agent does not say so.
+            wire::Kind::Unspecified
+            | wire::Kind::Macvlan
+            | wire::Kind::Ipvlan
+            | wire::Kind::Vlan
+            | wire::Kind::Dummy => "?",
         };
         let ours = if bridge.ours { "yes" } else { "no" };
         let ports = or_dash(&bridge.ports.join(" "));

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use pipewright_api::attachment::Attachment;
 use pipewright_api::client::Client;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::Reason;
@@ -70,7 +71,8 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
     if attached.created {
         return Ok(ExitCode::SUCCESS);
     }
-    exists(&attached.attachment.host_ifname)?;
+    let Attachment { host_ifname, spec, .. } = &attached.attachment;
+    exists(host_ifname.as_ref().unwrap_or(&spec.ifname))?;
     Ok(ExitCode::FAILURE)
 }
 

@@ -4,7 +4,7 @@ use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, Vlan};
+use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, SwitchKind, Vlan};
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
 use super::parse::IFNAME;
@@ -27,8 +27,8 @@ fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
     let has_link = facts.links.iter().any(|link| link.name == name.as_str());
     let has_ovs = facts.capabilities.iter().any(|capability| capability.name == "ovs" && capability.present);
     match (bridge.map(|bridge| bridge.kind), name.as_str()) {
-        (Some(Kind::LinuxBridge), _) => Ok(HostKind::LinuxBridge),
-        (Some(Kind::Ovs), _) => Ok(HostKind::Ovs),
+        (Some(SwitchKind::LinuxBridge), _) => Ok(HostKind::LinuxBridge),
+        (Some(SwitchKind::Ovs), _) => Ok(HostKind::Ovs),
         (None, _) if has_link => Ok(HostKind::Physical),
         (None, name) if name.starts_with("br") => Ok(HostKind::LinuxBridge),
         (None, name) if name.starts_with("ovs") && has_ovs => Ok(HostKind::Ovs),
@@ -76,14 +76,15 @@ pub(super) fn spec(
     };
     let labels = match kind {
         Kind::Ovs => names::labels(&ifname, uplink, guest, form.tag.as_deref()),
-        Kind::LinuxBridge => Labels::default(),
+        Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy => Labels::default(),
     };
     let spec = AttachmentSpec {
         guest: form.guest.clone(),
         host_ifname: form.host_ifname.clone().or_else(|| names::host_end(&ifname, guest)),
         ifname,
-        uplink: uplink.clone(),
+        uplink: uplink.clone().into(),
         kind: Some(kind),
+        mode: None,
         mac: form.mac,
         mtu: None,
         vlan,

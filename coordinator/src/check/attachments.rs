@@ -84,8 +84,9 @@ impl Reader<'_> {
         let spec = AttachmentSpec {
             guest: guest?,
             ifname: ifname?,
-            uplink: segment.switch.clone(),
-            kind: self.switches.get(&segment.switch).map(|switch| switch.kind),
+            uplink: segment.switch.clone().into(),
+            kind: self.switches.get(&segment.switch).map(|switch| switch.kind.into()),
+            mode: None,
             host_ifname: None,
             mac,
             mtu,

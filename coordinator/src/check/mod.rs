@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use pipewright_api::client::Endpoint;
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
+use pipewright_api::spec::{AttachmentSpec, FleetName, SwitchKind};
 
 use crate::fleet::{FleetFile, Host};
 use crate::name::Name;
@@ -42,7 +42,7 @@ pub struct Members {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
     /// Who runs it.
-    pub kind: Kind,
+    pub kind: SwitchKind,
     /// The hosts that have it, never none, and the uplink of each.
     pub uplinks: BTreeMap<Name, Option<LinkName>>,
 }

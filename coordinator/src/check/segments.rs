@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use pipewright_api::net::{LinkName, VlanId, usable};
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::SwitchKind;
 
 use super::{Known, Segment, Switch, in_order, unknown};
 use crate::fleet::{self, FleetFile};
@@ -24,7 +24,7 @@ pub(super) fn read(
         let name = notes.take(at.place, &*path, key.parse::<Name>());
         let segment = segment(at, &path, known, switches, notes);
         if let (Some(name), Some(segment)) = (name, segment) {
-            let is_linux = switches.get(&segment.switch).is_some_and(|on| on.kind == Kind::LinuxBridge);
+            let is_linux = switches.get(&segment.switch).is_some_and(|on| on.kind == SwitchKind::LinuxBridge);
             // A VLAN that is missing, or cannot be, was noted; what it would share is not known.
             let is_untagged = is_linux && at.value.vlan.is_none();
             apart(&segment, at, &path, is_untagged, &read, notes);
@@ -63,25 +63,25 @@ fn vlan(
     at: &At<fleet::Segment>,
     path: &str,
     switch: &LinkName,
-    kind: Kind,
+    kind: SwitchKind,
     notes: &mut Notes,
 ) -> Option<VlanId> {
     let path = format!("{path}.vlan");
     match (kind, &at.value.vlan) {
-        (Kind::Ovs, Some(vlan)) => notes.take(vlan.place, path, VlanId::try_from(vlan.value)),
-        (Kind::Ovs, None) => {
+        (SwitchKind::Ovs, Some(vlan)) => notes.take(vlan.place, path, VlanId::try_from(vlan.value)),
+        (SwitchKind::Ovs, None) => {
             let message = "an Open vSwitch port without a tag is a trunk of every VLAN: give one, 1 to 4094";
             notes.add(at.place, path, message);
             None
         }
-        (Kind::LinuxBridge, Some(vlan)) => {
+        (SwitchKind::LinuxBridge, Some(vlan)) => {
             let message = format!(
                 "VLANs on a linux bridge are not supported yet: leave it out, or make switch {switch} of kind ovs"
             );
             notes.add(vlan.place, path, message);
             None
         }
-        (Kind::LinuxBridge, None) => None,
+        (SwitchKind::LinuxBridge, None) => None,
     }
 }
 

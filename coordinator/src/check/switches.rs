@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipewright_api::net::LinkName;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec;
 
 use super::{Known, Switch, in_order, unknown};
 use crate::fleet::{self, FleetFile, HostAddress, SwitchKind, Uplink};
@@ -27,8 +27,8 @@ pub(super) fn read(file: &FleetFile, known: &Known, notes: &mut Notes) -> BTreeM
 fn switch(at: &At<fleet::Switch>, path: &str, known: &Known, notes: &mut Notes) -> Switch {
     let switch = &at.value;
     let kind = match switch.kind.value {
-        SwitchKind::Linux => Kind::LinuxBridge,
-        SwitchKind::Ovs => Kind::Ovs,
+        SwitchKind::Linux => spec::SwitchKind::LinuxBridge,
+        SwitchKind::Ovs => spec::SwitchKind::Ovs,
     };
     if let Some(At { value: HostAddress::Move, place }) = &switch.host_address {
         notes.add(

@@ -135,6 +135,7 @@ text! {
     crate::net::InterfaceAddr: "an address with the length of its prefix",
     crate::dhcp::Hostname: "the name of a host",
     crate::dhcp::ClientId: "a client id",
+    crate::spec::Uplink: "a bridge, a link of the host, mac:ADDRESS or dummy",
     crate::spec::GuestRef: "docker:NAME, pid:N, netns:NAME or a bare name",
     crate::spec::FleetName: "the fleet's name",
     crate::attachment::Runtime: "docker, pid or netns",

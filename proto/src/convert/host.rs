@@ -4,9 +4,10 @@ use ipnet::IpNet;
 
 use super::At;
 use super::agent::ANY;
-use super::spec::kind;
+use super::spec::switch_kind;
 use crate::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
 use crate::reason::Failure;
+use crate::spec::Kind;
 use crate::wire;
 
 impl TryFrom<wire::ShowResponse> for HostFacts {
@@ -35,7 +36,7 @@ fn bridge(at: &At<'_>, bridge: wire::Bridge) -> Result<Bridge, Failure> {
     let at_kind = at.field("kind");
     Ok(Bridge {
         name: bridge.name,
-        kind: at_kind.present(kind(bridge.kind, &at_kind)?)?,
+        kind: switch_kind(bridge.kind, &at_kind)?,
         mtu: bridge.mtu,
         ports: bridge.ports,
         ours: bridge.ours,
@@ -77,7 +78,7 @@ impl From<Bridge> for wire::Bridge {
     fn from(bridge: Bridge) -> Self {
         Self {
             name: bridge.name,
-            kind: wire::Kind::from(bridge.kind).into(),
+            kind: wire::Kind::from(Kind::from(bridge.kind)).into(),
             mtu: bridge.mtu,
             ports: bridge.ports,
             ours: bridge.ours,

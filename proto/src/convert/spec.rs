@@ -11,12 +11,16 @@ use crate::dhcp::Dhcp;
 use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
-use crate::spec::{Addressing, AttachmentSpec, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan};
+use crate::spec::{
+    Addressing, AttachmentSpec, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route, SwitchKind, SwitchSpec,
+    UplinkSpec, Vlan,
+};
 use crate::wire;
 use crate::wire::attachment_spec as oneof;
 
 /// The name of a guest's link when the caller does not say.
 pub(super) const IFNAME_DEFAULT: &str = "eth1";
+const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan and dummy";
 
 impl TryFrom<wire::AttachmentSpec> for AttachmentSpec {
     type Error = Failure;
@@ -60,6 +64,7 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
         ifname: at.field("ifname").required(ifname)?,
         uplink: at.field("uplink").required(&spec.uplink)?,
         kind: kind(spec.kind, &at.field("kind"))?,
+        mode: mode(spec.mode, &at.field("mode"))?,
         host_ifname: at.field("host_ifname").optional(&spec.host_ifname)?,
         mac: at.field("mac").optional(&spec.mac)?,
         mtu: match spec.mtu {
@@ -75,11 +80,41 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
 }
 
 pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
-    let known = at.variant::<wire::Kind>(value, "KIND_LINUX_BRIDGE and KIND_OVS")?;
+    let known = at.variant::<wire::Kind>(value, KINDS)?;
     Ok(known.and_then(|kind| match kind {
         wire::Kind::Unspecified => None,
         wire::Kind::LinuxBridge => Some(Kind::LinuxBridge),
         wire::Kind::Ovs => Some(Kind::Ovs),
+        wire::Kind::Macvlan => Some(Kind::Macvlan),
+        wire::Kind::Ipvlan => Some(Kind::Ipvlan),
+        wire::Kind::Vlan => Some(Kind::Vlan),
+        wire::Kind::Dummy => Some(Kind::Dummy),
+    }))
+}
+
+/// The kind of a bridge.
+pub(super) fn switch_kind(value: i32, at: &At<'_>) -> Result<SwitchKind, Failure> {
+    let required = || at.refuse("it is required: use KIND_LINUX_BRIDGE or KIND_OVS");
+    match kind(value, at)?.ok_or_else(required)? {
+        Kind::LinuxBridge => Ok(SwitchKind::LinuxBridge),
+        Kind::Ovs => Ok(SwitchKind::Ovs),
+        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) => {
+            Err(at.refuse(format_args!("{other} is no kind of bridge: use linux-bridge or ovs")))
+        }
+    }
+}
+
+fn mode(value: i32, at: &At<'_>) -> Result<Option<Mode>, Failure> {
+    let known = at.variant::<wire::Mode>(value, "bridge, private, vepa, passthru, l2, l3 and l3s")?;
+    Ok(known.and_then(|mode| match mode {
+        wire::Mode::Unspecified => None,
+        wire::Mode::Bridge => Some(Mode::Macvlan(MacvlanMode::Bridge)),
+        wire::Mode::Private => Some(Mode::Macvlan(MacvlanMode::Private)),
+        wire::Mode::Vepa => Some(Mode::Macvlan(MacvlanMode::Vepa)),
+        wire::Mode::Passthru => Some(Mode::Macvlan(MacvlanMode::Passthru)),
+        wire::Mode::L2 => Some(Mode::Ipvlan(IpvlanMode::L2)),
+        wire::Mode::L3 => Some(Mode::Ipvlan(IpvlanMode::L3)),
+        wire::Mode::L3s => Some(Mode::Ipvlan(IpvlanMode::L3s)),
     }))
 }
 
@@ -138,8 +173,7 @@ fn route(route: &wire::Route, at: &At<'_>) -> Result<Route, Failure> {
 fn switch(at: &At<'_>, switch: wire::SwitchSpec) -> Result<SwitchSpec, Failure> {
     let name = at.field("name").required(&switch.name)?;
     let at_kind = at.field("kind");
-    let kind = kind(switch.kind, &at_kind)?
-        .ok_or_else(|| at_kind.refuse("it is required: use KIND_LINUX_BRIDGE or KIND_OVS"))?;
+    let kind = switch_kind(switch.kind, &at_kind)?;
     let uplink = switch.uplink.map(|asked| uplink(&asked, &at.field("uplink"))).transpose()?;
     Ok(SwitchSpec { name, kind, uplink })
 }
@@ -158,6 +192,7 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             ifname: spec.ifname.to_string(),
             uplink: spec.uplink.to_string(),
             kind: spec.kind.map_or(wire::Kind::Unspecified, wire::Kind::from).into(),
+            mode: spec.mode.map_or(wire::Mode::Unspecified, wire::Mode::from).into(),
             host_ifname: spec.host_ifname.map(String::from).unwrap_or_default(),
             mac: spec.mac.map(String::from).unwrap_or_default(),
             mtu: spec.mtu.map_or(0, Mtu::get),
@@ -175,6 +210,24 @@ impl From<Kind> for wire::Kind {
         match kind {
             Kind::LinuxBridge => Self::LinuxBridge,
             Kind::Ovs => Self::Ovs,
+            Kind::Macvlan => Self::Macvlan,
+            Kind::Ipvlan => Self::Ipvlan,
+            Kind::Vlan => Self::Vlan,
+            Kind::Dummy => Self::Dummy,
+        }
+    }
+}
+
+impl From<Mode> for wire::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Macvlan(MacvlanMode::Bridge) => Self::Bridge,
+            Mode::Macvlan(MacvlanMode::Private) => Self::Private,
+            Mode::Macvlan(MacvlanMode::Vepa) => Self::Vepa,
+            Mode::Macvlan(MacvlanMode::Passthru) => Self::Passthru,
+            Mode::Ipvlan(IpvlanMode::L2) => Self::L2,
+            Mode::Ipvlan(IpvlanMode::L3) => Self::L3,
+            Mode::Ipvlan(IpvlanMode::L3s) => Self::L3s,
         }
     }
 }
@@ -232,7 +285,7 @@ impl From<SwitchSpec> for wire::SwitchSpec {
     fn from(switch: SwitchSpec) -> Self {
         Self {
             name: switch.name.into(),
-            kind: wire::Kind::from(switch.kind).into(),
+            kind: wire::Kind::from(Kind::from(switch.kind)).into(),
             uplink: switch.uplink.map(|uplink| wire::UplinkSpec {
                 link: uplink.link.into(),
                 trunk_vlans: numbers(uplink.trunk),

@@ -38,6 +38,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
             ifname: "eth1".to_owned(),
             uplink: "br0".to_owned(),
             kind: wire::Kind::Unspecified.into(),
+            mode: wire::Mode::Unspecified.into(),
             host_ifname: "web-eth1".to_owned(),
             mac: "02:00:5e:10:00:01".to_owned(),
             mtu: 1400,
@@ -62,6 +63,7 @@ pub(crate) fn attach_rows() -> Vec<Row> {
     rows.extend(numbers());
     rows.extend(parts());
     rows.extend(labels());
+    rows.extend(kinds());
     rows.extend(addresses::rows());
     rows
 }
@@ -149,8 +151,9 @@ fn numbers() -> Vec<Row> {
             spec.vlan = trunk(&[100, vlan]);
         }));
     }
-    for kind in [3, 99, -1, i32::MAX, i32::MIN] {
-        rows.push(of_spec(&format!("kind {kind}"), "spec.kind", move |spec| spec.kind = kind));
+    for number in [99, -1, i32::MAX, i32::MIN] {
+        rows.push(of_spec(&format!("kind {number}"), "spec.kind", move |spec| spec.kind = number));
+        rows.push(of_spec(&format!("mode {number}"), "spec.mode", move |spec| spec.mode = number));
     }
     rows
 }
@@ -210,5 +213,51 @@ fn parts() -> Vec<Row> {
             spec.host_ifname = spec.uplink.clone();
         }),
         of_spec("no addressing", "spec.addressing", |spec| spec.addressing = None),
+    ]
+}
+
+/// What does not fit a link that is born in the guest.
+fn kinds() -> Vec<Row> {
+    use wire::{Kind, Mode};
+    let row = |what: &str, field: &'static str, uplink: &'static str, kind: Kind, mode: Mode| {
+        of_spec(&format!("{what} on {uplink}"), field, move |spec| {
+            spec.uplink = uplink.to_owned();
+            spec.kind = kind.into();
+            spec.mode = mode.into();
+        })
+    };
+    let with = |what: &str, field, kind: Kind, change: fn(&mut wire::AttachmentSpec)| {
+        of_spec(what, field, move |spec| {
+            spec.uplink = if kind == Kind::Dummy { "dummy" } else { "eth0" }.to_owned();
+            spec.kind = kind.into();
+            (spec.host_ifname, spec.mac, spec.vlan) = (String::new(), String::new(), None);
+            change(spec);
+        })
+    };
+    let every = |spec: &mut wire::AttachmentSpec| spec.vlan = Some(Vlan::EveryVlan(wire::EveryVlan {}));
+    vec![
+        row("a dummy", "spec.uplink", "eth0", Kind::Dummy, Mode::Unspecified),
+        row("a dummy", "spec.uplink", "mac:02:00:5e:10:00:01", Kind::Dummy, Mode::Unspecified),
+        row("a macvlan", "spec.kind", "dummy", Kind::Macvlan, Mode::Unspecified),
+        row("a port", "spec.kind", "mac:02:00:5e:10:00:01", Kind::Ovs, Mode::Unspecified),
+        row("mode l2 without a kind", "spec.mode", "eth0", Kind::Unspecified, Mode::L2),
+        row("mode l3 of a macvlan", "spec.mode", "mac:02:00:5e:10:00:01", Kind::Unspecified, Mode::L3),
+        row("mode vepa of an ipvlan", "spec.mode", "eth0", Kind::Ipvlan, Mode::Vepa),
+        row("a mode of a bridge", "spec.mode", "br0", Kind::LinuxBridge, Mode::Bridge),
+        row("a mode of a dummy", "spec.mode", "dummy", Kind::Unspecified, Mode::Private),
+        with("a macvlan with a host end", "spec.host_ifname", Kind::Macvlan, |spec| {
+            spec.host_ifname = "web0".to_owned();
+        }),
+        with("an ipvlan with a MAC address", "spec.mac", Kind::Ipvlan, |spec| spec.mac = "U:web".to_owned()),
+        with("a passthru macvlan with a MAC address", "spec.mac", Kind::Macvlan, |spec| {
+            spec.mode = Mode::Passthru.into();
+            spec.mac = "U:web".to_owned();
+        }),
+        with("a sub-interface without VLAN", "spec.vlan", Kind::Vlan, |_| ()),
+        with("a trunk of a macvlan", "spec.trunk_vlans", Kind::Macvlan, |spec| spec.vlan = trunk(&[100])),
+        with("every VLAN of an ipvlan", "spec.every_vlan", Kind::Ipvlan, every),
+        with("a VLAN of a dummy", "spec.access_vlan", Kind::Dummy, |spec| {
+            spec.vlan = Some(Vlan::AccessVlan(100));
+        }),
     ]
 }

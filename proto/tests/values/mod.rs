@@ -14,7 +14,8 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, FleetName, GuestRef, HostSpec, Kind, Route, SwitchSpec, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, FleetName, GuestRef, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route,
+    SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};
@@ -54,13 +55,29 @@ pub(crate) fn vlan() -> impl Strategy<Value = Vlan> {
     ]
 }
 
-/// Kinds with the VLANs that fit them.
-pub(crate) fn port() -> impl Strategy<Value = (Option<Kind>, Option<Vlan>)> {
+/// Uplinks with the kinds, modes and VLANs that fit them.
+pub(crate) fn port() -> impl Strategy<Value = (Uplink, Option<Kind>, Option<Mode>, Option<Vlan>)> {
+    let bridge = || link_name("br").prop_map(Uplink::Link);
+    let nic = || prop_oneof![link_name("en").prop_map(Uplink::Link), mac().prop_map(Uplink::Mac)];
+    let macvlan = prop::sample::select(vec![
+        MacvlanMode::Bridge,
+        MacvlanMode::Private,
+        MacvlanMode::Vepa,
+        MacvlanMode::Passthru,
+    ]);
+    let ipvlan = prop::sample::select(vec![IpvlanMode::L2, IpvlanMode::L3, IpvlanMode::L3s]);
+    let access = || vlan_id().prop_map(Vlan::Access);
     prop_oneof![
-        Just((None, None)),
-        Just((Some(Kind::LinuxBridge), None)),
-        vlan().prop_map(|vlan| (None, Some(vlan))),
-        vlan().prop_map(|vlan| (Some(Kind::Ovs), Some(vlan))),
+        bridge().prop_map(|bridge| (bridge, None, None, None)),
+        bridge().prop_map(|bridge| (bridge, Some(Kind::LinuxBridge), None, None)),
+        (bridge(), vlan()).prop_map(|(bridge, vlan)| (bridge, None, None, Some(vlan))),
+        (bridge(), vlan()).prop_map(|(bridge, vlan)| (bridge, Some(Kind::Ovs), None, Some(vlan))),
+        (nic(), option::of(macvlan), option::of(access()))
+            .prop_map(|(nic, mode, vlan)| { (nic, Some(Kind::Macvlan), mode.map(Mode::Macvlan), vlan) }),
+        (nic(), option::of(ipvlan), option::of(access()))
+            .prop_map(|(nic, mode, vlan)| { (nic, Some(Kind::Ipvlan), mode.map(Mode::Ipvlan), vlan) }),
+        (nic(), access()).prop_map(|(nic, vlan)| (nic, Some(Kind::Vlan), None, Some(vlan))),
+        option::of(Just(Kind::Dummy)).prop_map(|kind| (Uplink::Dummy, kind, None, None)),
     ]
 }
 
@@ -148,8 +165,7 @@ prop_compose! {
     pub(crate) fn spec()(
         guest in guest(),
         ifname in link_name("x"),
-        uplink in link_name("br"),
-        (kind, vlan) in port(),
+        (uplink, kind, mode, vlan) in port(),
         host_ifname in option::of(link_name("v")),
         mac in option::of(mac()),
         mtu in option::of(1280u32..=9216),
@@ -162,8 +178,17 @@ prop_compose! {
         let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
         let gateways = [routers.0, routers.1].into_iter().flatten().filter(reachable).collect();
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
+        let spec = AttachmentSpec {
+            guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
+            labels,
+        };
+        // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
+        let is_pair = spec.known_kind().is_none_or(Kind::has_host_end);
+        let has_parents_mac = spec.kind == Some(Kind::Ipvlan) || mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
         AttachmentSpec {
-            guest, ifname, uplink, kind, host_ifname, mac, mtu, vlan, addressing, gateways, routes, labels,
+            host_ifname: host_ifname.filter(|_| is_pair),
+            mac: mac.filter(|_| !has_parents_mac),
+            ..spec
         }
     }
 }
@@ -178,7 +203,7 @@ pub(crate) fn host_spec() -> impl Strategy<Value = HostSpec> {
     (fleet(), vec(switch, 0..5), vec(spec(), 0..5)).prop_map(|(fleet, switches, mut attachments)| {
         let switch = |(index, (ovs, trunk)): (usize, (bool, Option<BTreeSet<VlanId>>))| SwitchSpec {
             name: format!("s{index}").parse().unwrap(),
-            kind: if ovs { Kind::Ovs } else { Kind::LinuxBridge },
+            kind: if ovs { SwitchKind::Ovs } else { SwitchKind::LinuxBridge },
             uplink: trunk.map(|trunk| UplinkSpec {
                 link: format!("u{index}").parse().unwrap(),
                 trunk: if ovs { trunk } else { BTreeSet::new() },
@@ -186,7 +211,15 @@ pub(crate) fn host_spec() -> impl Strategy<Value = HostSpec> {
         };
         for (index, attachment) in attachments.iter_mut().enumerate() {
             attachment.ifname = format!("x{index}").parse().unwrap();
-            attachment.uplink = format!("br{index}").parse().unwrap();
+            if let Uplink::Link(name) = &mut attachment.uplink {
+                *name = format!("br{index}").parse().unwrap();
+            } else {
+                // No two have the same address or MAC address on one uplink.
+                attachment.mac = None;
+                attachment.gateways.clear();
+                attachment.routes.clear();
+                attachment.addressing = Addressing::None;
+            }
             attachment.host_ifname = None;
         }
         HostSpec { fleet, switches: switches.into_iter().enumerate().map(switch).collect(), attachments }
@@ -232,13 +265,14 @@ prop_compose! {
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
         lease in option::of(lease()),
     ) -> Attachment {
-        let host_ifname = LinkName::derived(host_end);
+        let is_pair = spec.known_kind().is_none_or(Kind::has_host_end);
+        let host_ifname = is_pair.then(|| LinkName::derived(host_end));
         let observed = observed.map(|(present, operstate, mtu, bridge, ofport, ovs_error)| {
             ObservedLink { present, operstate, mtu, bridge, ofport, ovs_error }
         });
         Attachment {
             id,
-            spec: AttachmentSpec { host_ifname: Some(host_ifname.clone()), ..spec },
+            spec: AttachmentSpec { host_ifname: host_ifname.clone(), ..spec },
             state,
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
@@ -288,7 +322,7 @@ pub(crate) fn host_facts() -> impl Strategy<Value = HostFacts> {
         present,
         detail,
     });
-    let kind = prop::sample::select(vec![Kind::LinuxBridge, Kind::Ovs]);
+    let kind = prop::sample::select(vec![SwitchKind::LinuxBridge, SwitchKind::Ovs]);
     let bridge = (text(), kind, any::<u32>(), vec(text(), 0..3), any::<bool>())
         .prop_map(|(name, kind, mtu, ports, ours)| Bridge { name, kind, mtu, ports, ours });
     let state = guest_link_state().prop_map(|state| state.addresses);

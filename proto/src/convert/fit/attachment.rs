@@ -9,23 +9,22 @@ use super::super::At;
 use super::not_reserved;
 use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
-use crate::spec::{Addressing, AttachmentSpec, Kind, Route, Vlan};
+use crate::spec::{Addressing, AttachmentSpec, Kind, MacvlanMode, Mode, Route, Uplink, Vlan};
 
 pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
     not_reserved(&spec.ifname, &at.field("ifname"))?;
-    if spec.uplink.is_derived() {
-        let why = format_args!("{} is the host's end of a link of ours: give a bridge", spec.uplink);
-        return Err(at.field("uplink").refuse(why));
-    }
+    uplink(spec, at)?;
     if let Some(name) = &spec.host_ifname {
         let at = at.field("host_ifname");
         not_reserved(name, &at)?;
-        if *name == spec.uplink {
+        if Some(name) == spec.uplink.link() {
             return Err(at.refuse(format_args!("{name} is the name of the bridge: use another")));
         }
     }
-    if let Some(kind) = spec.kind {
+    mode(spec, at)?;
+    if let Some(kind) = spec.known_kind() {
         vlan(spec, kind, at)?;
+        without_host_end(spec, kind, at)?;
     }
     if matches!(&spec.vlan, Some(Vlan::Trunk(vlans)) if vlans.is_empty()) {
         // Open vSwitch takes an empty list for every VLAN.
@@ -37,23 +36,91 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
     routes(spec, &at.field("routes"))
 }
 
+/// What a kind can be plugged into.
+fn uplink(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let at_kind = at.field("kind");
+    let at = at.field("uplink");
+    match (&spec.uplink, spec.kind) {
+        (Uplink::Link(name), _) if name.is_derived() => {
+            Err(at.refuse(format_args!("{name} is the host's end of a link of ours: give a bridge or a NIC")))
+        }
+        (Uplink::Link(name), Some(Kind::Dummy)) => {
+            Err(at.refuse(format_args!("a dummy link is on no other: give dummy instead of {name}")))
+        }
+        (Uplink::Mac(_), Some(Kind::Dummy)) => {
+            Err(at.refuse("a dummy link is on no other: give dummy instead of an address"))
+        }
+        (Uplink::Dummy, Some(kind)) if kind != Kind::Dummy => {
+            Err(at_kind.refuse(format_args!("{kind} does not fit the uplink dummy: leave it out")))
+        }
+        (Uplink::Mac(_), Some(kind)) if kind.has_host_end() => {
+            Err(at_kind.refuse(format_args!("{kind} needs a bridge, which is given by its name")))
+        }
+        (Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy, _) => Ok(()),
+    }
+}
+
+/// Whether a mode is one of the kind's. Without a kind, the uplink decides, and with it the agent.
+fn mode(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let Some(mode) = spec.mode else { return Ok(()) };
+    let at = at.field("mode");
+    match (mode, spec.known_kind()) {
+        (Mode::Macvlan(_), Some(Kind::Macvlan) | None) | (Mode::Ipvlan(_), Some(Kind::Ipvlan)) => Ok(()),
+        (Mode::Ipvlan(_), None | Some(Kind::Macvlan)) => {
+            Err(at.refuse(format_args!("{mode} is a mode of ipvlan: ask for that kind, too")))
+        }
+        (Mode::Macvlan(_), Some(Kind::Ipvlan)) => {
+            Err(at.refuse(format_args!("{mode} is no mode of ipvlan: use l2, l3 or l3s")))
+        }
+        (_, Some(kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy))) => {
+            Err(at.refuse(format_args!("{kind} has no modes: leave it out")))
+        }
+    }
+}
+
+/// What cannot be chosen of a link that is not one of a pair.
+fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
+    if !kind.has_host_end() && spec.host_ifname.is_some() {
+        return Err(at.field("host_ifname").refuse(format_args!("{kind} has no host's end: leave it out")));
+    }
+    let is_passthru = spec.mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
+    if spec.mac.is_some() && (kind == Kind::Ipvlan || is_passthru) {
+        let why = format_args!("this {kind} has the MAC address of its parent: leave it out");
+        return Err(at.field("mac").refuse(why));
+    }
+    Ok(())
+}
+
 /// What a kind of port needs of its VLAN.
 pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
-        (Kind::LinuxBridge, None) | (Kind::Ovs, Some(_)) => Ok(()),
+        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy, None)
+        | (Kind::Ovs, Some(_))
+        | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Access(_))) => Ok(()),
+        (Kind::Vlan, None) => Err(at.field("vlan").refuse("a sub-interface is of one VLAN: give it with --vlan")),
+        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Trunk(_))) => Err(at
+            .field("trunk_vlans")
+            .refuse(format_args!("{kind} is on one VLAN at most: give it with --vlan, or leave it out for all"))),
+        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Every)) => Err(at
+            .field("every_vlan")
+            .refuse(format_args!("{kind} is on one VLAN at most: give it with --vlan, or leave it out for all"))),
+        (Kind::Dummy, Some(vlan)) => {
+            Err(at.field(field_of(vlan)).refuse("a dummy link carries no VLAN: leave it out"))
+        }
         (Kind::Ovs, None) => Err(at.field("vlan").refuse(
             "a port without a tag is a trunk of every VLAN: ask for one with --vlan, --trunk VID,… or --trunk all",
         )),
-        (Kind::LinuxBridge, Some(vlan)) => {
-            let field = match vlan {
-                Vlan::Access(_) => "access_vlan",
-                Vlan::Trunk(_) => "trunk_vlans",
-                Vlan::Every => "every_vlan",
-            };
-            Err(at.field(field).refuse(
-                "this agent has no VLANs on linux bridges yet: leave it out, or use an Open vSwitch bridge",
-            ))
-        }
+        (Kind::LinuxBridge, Some(vlan)) => Err(at.field(field_of(vlan)).refuse(
+            "this agent has no VLANs on linux bridges yet: leave it out, or use an Open vSwitch bridge",
+        )),
+    }
+}
+
+fn field_of(vlan: &Vlan) -> &'static str {
+    match vlan {
+        Vlan::Access(_) => "access_vlan",
+        Vlan::Trunk(_) => "trunk_vlans",
+        Vlan::Every => "every_vlan",
     }
 }
 

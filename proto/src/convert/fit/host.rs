@@ -8,7 +8,7 @@ use super::attachment::{attachment, vlan};
 use super::not_reserved;
 use crate::net::{LinkName, MacAddr};
 use crate::reason::Failure;
-use crate::spec::{AttachmentSpec, HostSpec, Kind, SwitchSpec, Vlan};
+use crate::spec::{AttachmentSpec, HostSpec, Kind, SwitchKind, SwitchSpec, Uplink, Vlan};
 
 pub(in crate::convert) fn host(spec: &HostSpec, at: &At<'_>) -> Result<(), Failure> {
     switches(&spec.switches, &at.field("switches"))?;
@@ -17,7 +17,7 @@ pub(in crate::convert) fn host(spec: &HostSpec, at: &At<'_>) -> Result<(), Failu
     for (index, asked) in spec.attachments.iter().enumerate() {
         let at = at.item(index);
         attachment(asked, &at)?;
-        if let Some(switch) = spec.switches.iter().find(|switch| switch.name == asked.uplink) {
+        if let Some(switch) = spec.switches.iter().find(|switch| asked.uplink.link() == Some(&switch.name)) {
             on_switch(asked, switch, &at)?;
         }
         if let Some(name) = asked.host_ifname.as_ref().filter(|name| is_taken(name, &spec.switches)) {
@@ -54,7 +54,7 @@ fn switches(switches: &[SwitchSpec], at: &At<'_>) -> Result<(), Failure> {
         if switches.iter().any(|switch| switch.name == *link) {
             return Err(at_link.refuse(format_args!("{link} is a switch of this document, not a link")));
         }
-        if switch.kind == Kind::LinuxBridge && !uplink.trunk.is_empty() {
+        if switch.kind == SwitchKind::LinuxBridge && !uplink.trunk.is_empty() {
             let why = "only an Open vSwitch bridge limits the VLANs of its uplink: leave them out";
             return Err(at.field("trunk_vlans").refuse(why));
         }
@@ -65,11 +65,11 @@ fn switches(switches: &[SwitchSpec], at: &At<'_>) -> Result<(), Failure> {
 /// What the switch that a document declares needs of an attachment, which may leave its kind open.
 fn on_switch(asked: &AttachmentSpec, switch: &SwitchSpec, at: &At<'_>) -> Result<(), Failure> {
     match asked.kind {
-        Some(kind) if kind != switch.kind => {
+        Some(kind) if kind != Kind::from(switch.kind) => {
             let why = format_args!("{kind} does not fit switch {}, which is {}", switch.name, switch.kind);
             Err(at.field("kind").refuse(why))
         }
-        Some(_) | None => vlan(asked, switch.kind, at),
+        Some(_) | None => vlan(asked, switch.kind.into(), at),
     }
 }
 
@@ -78,8 +78,8 @@ fn on_switch(asked: &AttachmentSpec, switch: &SwitchSpec, at: &At<'_>) -> Result
 struct Seen {
     links: HashSet<(String, LinkName)>,
     host_ends: HashSet<LinkName>,
-    macs: HashSet<(LinkName, MacAddr)>,
-    addresses: HashSet<(LinkName, Option<Vlan>, IpAddr)>,
+    macs: HashSet<(Uplink, MacAddr)>,
+    addresses: HashSet<(Uplink, Option<Vlan>, IpAddr)>,
 }
 
 impl Seen {

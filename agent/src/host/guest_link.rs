@@ -1,0 +1,249 @@
+//! Links of a single end in a guest: made by one request in the host, looked at and deleted from there too.
+//!
+//! The kernel takes IFLA_TARGET_NETNSID with RTM_GETLINK and RTM_DELLINK, so a guest's link can be looked at without opening
+//! the guest, which may not be possible any more (a named namespace whose name was deleted over a living process) and
+//! which would keep it alive.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pipewright_api::net::LinkName;
+use pipewright_api::spec::{IpvlanMode, MacvlanMode};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute, LinkInfo, LinkMessage,
+    MacVlanMode,
+};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use uuid::Uuid;
+
+use crate::host::link::{self, LinkFacts, Operstate};
+use crate::host::mark;
+use crate::host::netlink::{KernelError, Request, Requests};
+use crate::step::{GuestLink, LinkType, StepError};
+
+/// How long a MAC address may stay in use on a parent: until the kernel has taken a dead guest's namespace apart.
+const MAC_IS_FREE: Duration = Duration::from_secs(5);
+/// The kernel has no event for it, so it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// `RTMGRP_LINK` of linux/rtnetlink.h.
+const LINKS: u32 = 1;
+
+/// Makes a link in a guest: whole, or not at all.
+///
+/// # Errors
+/// NOT_SUPPORTED when the kernel has no such links, PARENT_BUSY, EEXIST when the guest has a link of that name.
+#[expect(clippy::disallowed_methods, reason = "the kernel has no event for a MAC address that is free again")]
+pub(super) fn create(host: &mut Requests, netns: impl AsFd, link: &GuestLink) -> Result<(), StepError> {
+    let refuse = |error: KernelError| refusal(link, &error);
+    let parent = link.what.parent().map(|parent| link::index(host, parent)).transpose().map_err(refuse)?;
+    let request = request(link, netns, parent);
+    let until = Instant::now() + MAC_IS_FREE;
+    loop {
+        match host.request(&request) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.errno == libc::EADDRINUSE && Instant::now() < until => {
+                thread::sleep(ASK_AGAIN);
+            }
+            Err(error) => return Err(refuse(error)),
+        }
+    }
+}
+
+fn request(link: &GuestLink, netns: impl AsFd, parent: Option<u32>) -> Request {
+    // Set up by the same request: a MAC address that is in use is found out only then, and takes the link along.
+    let mut message = link::up(LinkMessage::default());
+    message.attributes = vec![
+        LinkAttribute::IfName(link.name.to_string()),
+        LinkAttribute::Mtu(link.mtu.get()),
+        LinkAttribute::Group(mark::group(link.id)),
+        LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()),
+    ];
+    message.attributes.extend(parent.map(LinkAttribute::Link));
+    if !link.what.has_parents_mac() {
+        message.attributes.push(LinkAttribute::Address(link.mac.octets().to_vec()));
+    }
+    message.attributes.push(LinkAttribute::LinkInfo(info(&link.what)));
+    Request::new(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn info(what: &LinkType) -> Vec<LinkInfo> {
+    let (kind, data) = match what {
+        LinkType::Macvlan { mode, .. } => {
+            let mode = match mode {
+                MacvlanMode::Bridge => MacVlanMode::Bridge,
+                MacvlanMode::Private => MacVlanMode::Private,
+                MacvlanMode::Vepa => MacVlanMode::Vepa,
+                MacvlanMode::Passthru => MacVlanMode::Passthrough,
+            };
+            (InfoKind::MacVlan, Some(InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)])))
+        }
+        LinkType::Ipvlan { mode, .. } => {
+            let mode = match mode {
+                IpvlanMode::L2 => IpVlanMode::L2,
+                IpvlanMode::L3 => IpVlanMode::L3,
+                IpvlanMode::L3s => IpVlanMode::L3S,
+            };
+            (InfoKind::IpVlan, Some(InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)])))
+        }
+        LinkType::Vlan { vlan, .. } => (InfoKind::Vlan, Some(InfoData::Vlan(vec![InfoVlan::Id(vlan.get())]))),
+        LinkType::Dummy => (InfoKind::Dummy, None),
+    };
+    std::iter::once(LinkInfo::Kind(kind)).chain(data.map(LinkInfo::Data)).collect()
+}
+
+/// What the kernel means.
+fn refusal(link: &GuestLink, error: &KernelError) -> StepError {
+    let (step, name) = (link.to_string(), &link.name);
+    let says = |text: String| StepError::Kernel { step: step.clone(), errno: error.errno, text };
+    match (error.errno, link.what.parent()) {
+        (libc::EOPNOTSUPP, _) => {
+            StepError::NotSupported { step, kind: link.what.kind(), module: link.what.module() }
+        }
+        (libc::EBUSY, Some(parent)) => {
+            let why = "it is a port of a bridge, or carries links of another kind; free it first";
+            StepError::ParentBusy { step, parent: parent.to_string(), why: why.to_owned() }
+        }
+        (libc::EADDRINUSE, Some(parent)) => {
+            says(format!("MAC address {} is in use on {parent}; give another with --mac", link.mac))
+        }
+        (libc::EEXIST, Some(parent)) if matches!(link.what, LinkType::Vlan { .. }) => {
+            let why = format!("the guest has a link {name}, or another namespace has that VLAN of {parent}");
+            says(why)
+        }
+        (libc::EEXIST, _) => says(format!("link {name} exists in the guest")),
+        _ => says(error.text.clone()),
+    }
+}
+
+/// `ip link del NAME` for a link of an attachment; somebody else's link of that name stays. With `netns_id` it is one of the
+/// namespace that has this number where the socket was opened.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn delete(
+    requests: &mut Requests,
+    netns_id: Option<i32>,
+    id: Uuid,
+    name: &LinkName,
+) -> Result<(), KernelError> {
+    let Some(found) = find(requests, netns_id, name)?.filter(|link| link.group == mark::group(id)) else {
+        return Ok(());
+    };
+    let mut message = LinkMessage::default();
+    message.header.index = found.index;
+    message.attributes.extend(netns_id.map(LinkAttribute::IfNetnsId));
+    match requests.request(&Request::new(RouteNetlinkMessage::DelLink(message), 0)) {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error, netns_id) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A link of that name where the socket was opened, or in the namespace that has a number there. `None` when there is no
+/// such link, or no such namespace.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn find(
+    requests: &mut Requests,
+    netns_id: Option<i32>,
+    name: &LinkName,
+) -> Result<Option<LinkFacts>, KernelError> {
+    match requests.request(&look(netns_id, name)) {
+        Ok(replies) => Ok(LinkFacts::of_replies(&replies)),
+        Err(error) if is_gone(&error, netns_id) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`find`], for many links.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn find_all(
+    requests: &mut Requests,
+    wanted: &[(i32, LinkName)],
+) -> Result<Vec<Option<LinkFacts>>, KernelError> {
+    let looks: Vec<Request> = wanted.iter().map(|(netns_id, name)| look(Some(*netns_id), name)).collect();
+    let answers = requests.batch(&looks)?.into_iter();
+    let found = answers.zip(wanted).map(|(answer, (netns_id, _))| match answer {
+        Ok(replies) => Ok(LinkFacts::of_replies(&replies)),
+        Err(error) if is_gone(&error, Some(*netns_id)) => Ok(None),
+        Err(error) => Err(error),
+    });
+    found.collect()
+}
+
+fn look(netns_id: Option<i32>, name: &LinkName) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_string()), link::without_statistics()];
+    message.attributes.extend(netns_id.map(LinkAttribute::IfNetnsId));
+    Request::new(RouteNetlinkMessage::GetLink(message), 0)
+}
+
+/// A number that no namespace has is an invalid argument.
+fn is_gone(error: &KernelError, netns_id: Option<i32>) -> bool {
+    error.errno == libc::ENODEV || (netns_id.is_some() && error.errno == libc::EINVAL)
+}
+
+/// Waits until a link passes frames, in the calling thread's network namespace; the last state seen when it does not in
+/// time.
+///
+/// # Errors
+/// What socket(2) says; the kernel's refusal.
+pub(super) fn await_forwarding(
+    requests: &mut Requests,
+    name: &LinkName,
+    until: Instant,
+) -> Result<Result<(), String>, KernelError> {
+    let mut events = Socket::new(NETLINK_ROUTE)?;
+    events.set_non_blocking(true)?;
+    events.bind(&SocketAddr::new(0, LINKS))?;
+    loop {
+        let Some(link) = link::find(requests, name.as_str())? else { return Ok(Err("absent".to_owned())) };
+        if passes(&link) {
+            return Ok(Ok(()));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&time)) {
+            Ok(0) => return Ok(Err(link.operstate.to_string())),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        drain(&events)?;
+    }
+}
+
+/// A link that was born up in another namespace than its parent's has no operstate; its carrier tells.
+fn passes(link: &LinkFacts) -> bool {
+    match link.operstate {
+        Operstate::Up => true,
+        Operstate::Unknown => link.up && link.carrier,
+        Operstate::NotPresent
+        | Operstate::Down
+        | Operstate::LowerLayerDown
+        | Operstate::Testing
+        | Operstate::Dormant => false,
+    }
+}
+
+/// What the events say is looked up; that there were some is enough.
+fn drain(events: &Socket) -> Result<(), KernelError> {
+    let mut start = [0; 16];
+    loop {
+        match events.recv_from(&mut &mut start[..], 0) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // Lost events are events.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
