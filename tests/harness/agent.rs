@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::docker::Docker;
 use crate::host::Host;
 use crate::netns::Inside;
+use crate::ovs::Datapath;
 use crate::process::Process;
 
 const READY: Duration = Duration::from_secs(20);
@@ -170,7 +171,8 @@ impl Agent {
         };
         let nowhere = || format!("unix:{}", self.dir.join("nothing.sock").display());
         command
-            .args(["--listen", &self.endpoint(), "--ovs-datapath", "netdev", "--log-format", "text"])
+            .args(["--listen", &self.endpoint(), "--log-format", "text"])
+            .args(["--ovs-datapath", Datapath::of_labs().for_agents()])
             .arg("--state-dir")
             .arg(self.state_dir())
             .args(["--ovsdb", options.ovsdb.as_ref().unwrap_or(&self.ovsdb)])

@@ -54,7 +54,7 @@ impl Host {
         &self.dir
     }
 
-    /// Its Open vSwitch, started at the first call: without bridges, with the userspace datapath only.
+    /// Its Open vSwitch, started at the first call, without bridges.
     ///
     /// # Errors
     /// A daemon does not start.

@@ -25,7 +25,7 @@ pub use docker::Docker;
 pub use guest::Guest;
 pub use host::Host;
 pub use lab::Lab;
-pub use ovs::Ovs;
+pub use ovs::{Datapath, Ovs};
 pub use reach::{Reach, reach};
 pub use skip::Need;
 pub use snapshot::Snapshot;

@@ -1,4 +1,4 @@
-//! A private Open vSwitch of one host: own database, own sockets, the userspace datapath, inside the host's namespace.
+//! A private Open vSwitch of one host: own database, own sockets, inside the host's namespace.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,41 @@ use crate::netns::Inside;
 use crate::process::{Process, command, output};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// Which datapath the labs' bridges run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datapath {
+    /// In `ovs-vswitchd`, which works on any kernel.
+    Userspace,
+    /// In the kernel, with its openvswitch module.
+    Kernel,
+}
+
+impl Datapath {
+    /// That of every lab of this run: the kernel's if `PIPEWRIGHT_DATAPATH=system` says so, as in `make test-vm`.
+    pub fn of_labs() -> Self {
+        match std::env::var("PIPEWRIGHT_DATAPATH").as_deref() {
+            Ok("system") => Self::Kernel,
+            Ok(_) | Err(_) => Self::Userspace,
+        }
+    }
+
+    /// As `Bridge.datapath_type` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Userspace => "netdev",
+            Self::Kernel => "system",
+        }
+    }
+
+    /// What an agent is told by `--ovs-datapath`: where the kernel has one, it finds that out by itself.
+    pub(crate) fn for_agents(self) -> &'static str {
+        match self {
+            Self::Userspace => self.name(),
+            Self::Kernel => "auto",
+        }
+    }
+}
 
 /// One of its two daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +95,13 @@ impl Ovs {
         output(self.client("ovs-vsctl")?.args([&database, "--timeout=10"]).args(words.split_whitespace()))
     }
 
-    /// Makes a bridge with the userspace datapath.
+    /// Makes a bridge with the labs' datapath.
     ///
     /// # Errors
     /// What `ovs-vsctl` says.
     pub fn add_bridge(&self, name: &str) -> Result<()> {
-        self.vsctl(&format!("add-br {name} -- set Bridge {name} datapath_type=netdev")).map(drop)
+        let datapath = Datapath::of_labs().name();
+        self.vsctl(&format!("add-br {name} -- set Bridge {name} datapath_type={datapath}")).map(drop)
     }
 
     /// The rows of a table as a list of objects from column to value, in OVSDB's notation (RFC 7047, 5.1).
@@ -147,7 +183,10 @@ impl Ovs {
             Daemon::Database => {
                 start.arg(format!("--remote=p{}", self.endpoint())).arg(self.dir.join("conf.db"))
             }
-            Daemon::Switch => start.arg("--disable-system").arg(self.endpoint()),
+            Daemon::Switch => match Datapath::of_labs() {
+                Datapath::Userspace => start.arg("--disable-system").arg(self.endpoint()),
+                Datapath::Kernel => start.arg(self.endpoint()),
+            },
         };
         output(&mut start)?;
         *slot = Some(Process::adopt(name, &pidfile)?);
