@@ -5,10 +5,10 @@ CARGO ?= cargo
 SKIPS := $(CURDIR)/target/skips
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench lint lab
+.PHONY: help deps build demo test test-vm bench lint lab
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 deps: ## install what is missing (Debian or Ubuntu, as root); nothing when nothing is
 	@./deploy/install-deps
@@ -26,6 +26,10 @@ test: deps build ## every test; says at the end what was skipped
 	@rm -f $(SKIPS)
 	PIPEWRIGHT_SKIPS=$(SKIPS) $(CARGO) test --workspace --locked --no-fail-fast; status=$$?; \
 	./tests/report-skips $(SKIPS) tests/allowed-skips && exit $$status
+
+test-vm: deps build ## the tests that ask the kernel, in a VM with Debian's; VM_TESTS='vlans pwctl' for some
+	@./deploy/install-vm-deps $(CURDIR)/target/vm
+	@CARGO="$(CARGO)" ./tests/vm/run $(VM_TESTS)
 
 bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,ovs for some rows
 	$(CARGO) build --release --workspace --locked

@@ -34,6 +34,10 @@ impl Need {
             Self::Root if rustix::process::geteuid().is_root() => None,
             Self::Root => Some(("no-root", "network namespaces take root".to_owned())),
             Self::Ovs => runs("ovs-vswitchd", &["--version"]).map(|why| ("no-ovs", why)),
+            // `tests/vm/inside` sets it.
+            Self::Docker if std::env::var_os("PIPEWRIGHT_VM").is_some() => {
+                Some(("vm-docker", "containers are tested on the machine's own kernel".to_owned()))
+            }
             Self::Docker => crate::Docker::shared().err().map(|why| ("no-docker", format!("{why:#}"))),
             Self::Macvlan => lacks("macvlan", "kernel-lacks-macvlan"),
             Self::Ipvlan => lacks("ipvlan", "kernel-lacks-ipvlan"),
