@@ -111,7 +111,9 @@ fn a_dead_guest_leaves_neither_record_nor_nic_up_and_its_mac_address_can_be_used
         scene.ctl(&format!("attach eth1 {} --no-ip --mac 02:00:5e:00:53:07", guest.reference()))?;
         guest.kill()?;
         until("the dead guest's attachment is forgotten", || Ok(scene.agent.list()?.is_empty()))?;
-        until("the NIC is down again", || Ok(before == scene.snapshot()?))?;
+        let settled = until("the NIC is down again", || Ok(before == scene.snapshot()?));
+        before.assert_same(&scene.snapshot()?);
+        settled?;
     }
     scene.lab.finish()
 }

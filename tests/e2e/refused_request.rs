@@ -158,7 +158,8 @@ fn what_does_not_fit_the_bridge_is_refused_without_any_effect() -> Result<()> {
             assert_eq!(named_field(&status)?, field, "{status}");
         }
         for (uplink, reason) in [("eth1", Reason::NotSupportedHere), ("nosuch0", Reason::NoUplink)] {
-            let status = agent.attach(fitting(&guest, uplink, |_| ())).await.err().context(uplink)?;
+            let bridged = fitting(&guest, uplink, |spec| spec.kind = wire::Kind::LinuxBridge.into());
+            let status = agent.attach(bridged).await.err().context(uplink)?;
             let failure = Failure::from_status(&status).context("a refusal")?;
             assert_eq!(failure.reason(), reason, "{failure}");
             assert!(failure.message().contains(uplink), "{failure}");

@@ -134,7 +134,10 @@ pub(crate) fn with_default_routes(guest: &Guest) -> Result<()> {
     ] {
         guest.ip(words)?;
     }
-    Ok(())
+    // The kernel makes the route to a link's own IPv6 address in work of its own.
+    until("eth0 has its address in the local table", || {
+        Ok(guest.ip("-6 route show table local")?.contains("2001:db8:ffff::10"))
+    })
 }
 
 /// Looks again and again until something is so; for what no event tells. Each look starts a program, which paces it.

@@ -30,6 +30,7 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_GROUP: u16 = 27;
+const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_CARRIER: u16 = 33;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_PERM_ADDRESS: u16 = 54;
@@ -71,6 +72,8 @@ pub struct LinkFacts {
     pub up: bool,
     /// The other end is up.
     pub carrier: bool,
+    /// For how many it takes frames to all MAC addresses.
+    pub promiscuity: u32,
 }
 
 /// State of a link in operation (RFC 2863 §3.1.14, as in linux/if.h).
@@ -142,6 +145,7 @@ impl LinkFacts {
             operstate: Operstate::Unknown,
             up: read_u32(body.get(8..)?)? & IFF_UP != 0,
             carrier: false,
+            promiscuity: 0,
         };
         let mut is_parent_elsewhere = false;
         for (kind, value) in attributes(body.get(BODY..)?) {
@@ -153,6 +157,7 @@ impl LinkFacts {
                 IFLA_LINK_NETNSID => is_parent_elsewhere = true,
                 IFLA_MTU => facts.mtu = read_u32(value)?,
                 IFLA_GROUP => facts.group = read_u32(value)?,
+                IFLA_PROMISCUITY => facts.promiscuity = read_u32(value)?,
                 IFLA_MASTER => facts.master = read_u32(value),
                 IFLA_OPERSTATE => facts.operstate = (*value.first()?).into(),
                 IFLA_CARRIER => facts.carrier = value.first() == Some(&1),

@@ -14,6 +14,7 @@ mod guest_link;
 mod guest_watch;
 pub mod kernel;
 pub mod link;
+mod lower;
 pub mod mark;
 mod message;
 mod neighbour;

@@ -14,8 +14,8 @@ use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
 use crate::host::watch::{Seen, Which};
 use crate::host::{
-    Refused, address, announce, bridge, guest_link, link, mark, offload, route, saved_route, sys, sysctl,
-    vlan_link,
+    Refused, address, announce, bridge, guest_link, link, lower, mark, offload, route, saved_route, sys,
+    sysctl, vlan_link,
 };
 use crate::step::{Expected, Place, Step, StepError, Veth};
 
@@ -124,9 +124,7 @@ impl<'a> Run<'a> {
             Step::EnslaveLink { link, bridge } => bridge::enslave(&mut self.host, link, bridge),
             Step::FreeLink { link, bridge } => bridge::free(&mut self.host, link, bridge),
             Step::SetHostLinkUp { link } => self.host.request(&link::set_up(link)).map(drop),
-            Step::SetHostLinkDown { link } => {
-                unless(libc::ENODEV, self.host.request(&link::set_down(link)).map(drop))
-            }
+            Step::SetHostLinkDown { link } => lower::lower(&mut self.host, link),
             Step::Verify(expected) => return self.verify(step, expected),
             Step::EnableIpv6 { ifname } => match self.guest {
                 Some(_) => sysctl::enable_ipv6(ifname.as_str()),
