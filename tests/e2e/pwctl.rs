@@ -200,7 +200,7 @@ fn what_is_refused_says_which_object_why_and_what_to_do() -> Result<()> {
     let taken = format!("attach br9 {to} --no-ip --ifname taken");
     refused(&taken, "IFNAME_TAKEN", &[to, "taken", "--ifname"])?;
     refused(&format!("attach lan9 {to} --no-ip"), "NO_UPLINK", &["lan9", "br or ovs"])?;
-    let physical = format!("attach eth1 {to} --no-ip");
+    let physical = format!("attach eth1 {to} --no-ip --kind linux-bridge");
     refused(&physical, "NOT_SUPPORTED_HERE", &["eth1", "name a bridge"])?;
     refused(&format!("attach br9 {to} --no-ip --mtu 9000"), "INVALID_FIELD", &["br9", "9000", "1500"])?;
     let host_end = format!("attach br9 {to} --no-ip --host-ifname eth1");
