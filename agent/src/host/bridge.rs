@@ -1,7 +1,9 @@
 //! Linux bridges: made and deleted if they are ours, their ports plugged and freed.
 
+use ipnet::IpNet;
 use pipewright_api::net::{LinkName, MacAddr};
 
+use crate::host::address;
 use crate::host::link::{self, LinkFacts};
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
@@ -25,16 +27,24 @@ pub(super) fn ensure(host: &mut Requests, bridge: &LinkName, mac: MacAddr) -> Re
     }
 }
 
-/// The bridge if it is ours and has no ports.
+/// The bridge if it is ours, has no ports, and nobody gave it an address.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub(super) fn to_release(host: &mut Requests, bridge: &LinkName) -> Result<Option<LinkFacts>, KernelError> {
     let is_ours = |link: &LinkFacts| link.kind == "bridge" && link.group == mark::BRIDGE;
-    match link::find(host, bridge.as_str())?.filter(is_ours) {
-        Some(found) if link::list(host, Some(found.index))?.is_empty() => Ok(Some(found)),
-        Some(_) | None => Ok(None),
-    }
+    let Some(found) = link::find(host, bridge.as_str())?.filter(is_ours) else { return Ok(None) };
+    let is_free = link::list(host, Some(found.index))?.is_empty() && !has_address(host, found.index)?;
+    Ok(is_free.then_some(found))
+}
+
+/// Whether somebody uses the bridge as a link of the host. We give none an address, and the kernel only link-local ones.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn has_address(host: &mut Requests, index: u32) -> Result<bool, KernelError> {
+    let is_kernels = |net: IpNet| matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+    Ok(address::list_all(host, index)?.iter().any(|address| !is_kernels(address.net)))
 }
 
 /// Plugs a link into a bridge.

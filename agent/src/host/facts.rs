@@ -16,7 +16,7 @@ use crate::host::link::LinkFacts;
 use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::netns::Netns;
-use crate::host::{address, guest_link, link, neighbour, route, sys, sysctl};
+use crate::host::{address, bridge, guest_link, link, neighbour, route, sys, sysctl};
 use crate::step::SavedRoute;
 
 /// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
@@ -65,6 +65,19 @@ impl Kernel {
         self.ask(move |requests| match link::find(requests, bridge.as_str())? {
             Some(found) => link::list(requests, Some(found.index)),
             None => Ok(Vec::new()),
+        })
+        .await
+    }
+
+    /// Whether a link of the host has an address that is not link-local; false when there is no such link.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn has_address(&self, name: &LinkName) -> io::Result<bool> {
+        let name = name.clone();
+        self.ask(move |requests| match link::find(requests, name.as_str())? {
+            Some(found) => bridge::has_address(requests, found.index),
+            None => Ok(false),
         })
         .await
     }

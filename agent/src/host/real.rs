@@ -15,6 +15,21 @@ pub struct RealHost {
     pub ovs: Ovs,
 }
 
+impl RealHost {
+    /// Whether the step would release a bridge of Open vSwitch to which somebody gave an address. One that cannot be looked
+    /// at stays, too.
+    async fn must_stay(&self, step: &Step) -> bool {
+        let Step::ReleaseBridge { bridge, .. } = step else { return false };
+        match self.kernel.has_address(bridge).await {
+            Ok(has_address) => has_address,
+            Err(error) => {
+                tracing::warn!(%bridge, %error, "the bridge's addresses cannot be read, so it is not released");
+                true
+            }
+        }
+    }
+}
+
 impl Host for RealHost {
     async fn take(&self, guest: Option<&Netns>, steps: &[Step]) -> Result<(), Refused> {
         let mut index = 0;
@@ -22,6 +37,7 @@ impl Host for RealHost {
         for run in steps.chunk_by(|a, b| a.place() == Place::Kernel && b.place() == Place::Kernel) {
             let result = match run[0].place() {
                 Place::Kernel => self.kernel.take(guest, run.to_vec()).await,
+                Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
                 Place::Ovs => {
                     ovs_steps::take(&self.ovs, &run[0]).await.map_err(|error| Refused { index: 0, error })
                 }

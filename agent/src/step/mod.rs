@@ -36,7 +36,7 @@ pub enum Step {
         /// Pins its address, which would otherwise follow that of its lowest port.
         mac: MacAddr,
     },
-    /// Deletes a bridge if it is ours and has no ports; leaves it otherwise.
+    /// Deletes a bridge if it is ours, has no ports and no address of somebody's; leaves it otherwise.
     ReleaseBridge {
         /// Its name.
         bridge: LinkName,

@@ -30,6 +30,13 @@ fn two_containers_on_a_bridge_that_did_not_exist_reach_each_other() -> Result<()
     // README, "Peeking inside the private network".
     stage.host.inside().ip("addr add 192.0.2.254/24 dev br1")?;
     assert_eq!(reach(stage.host.inside(), &from, "192.0.2.1".parse()?)?, Reach::BOTH);
+
+    // The bridge is the host's own link now, and stays.
+    for guest in [&apache, &mysql, &other] {
+        stage.agent.ctl(&format!("detach {}", guest.reference()))?.ok()?;
+    }
+    assert!(stage.host.inside().ip("addr show dev br1")?.contains("192.0.2.254/24"));
+    stage.host.inside().ip("link del br1")?;
     stage.end()
 }
 

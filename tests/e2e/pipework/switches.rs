@@ -75,6 +75,28 @@ fn ports_have_pipeworks_names_tags_and_marks() -> Result<()> {
 }
 
 #[test]
+fn a_bridge_with_an_address_of_the_hosts_stays_when_its_last_port_goes() -> Result<()> {
+    needs!(Root, Ovs, Docker);
+    let stage = Stage::with_ovs()?;
+    let web = stage.host.container("web")?;
+    let bridges = || -> Result<Vec<String>> {
+        Ok(stage.host.ovs()?.vsctl("list-br")?.lines().map(str::to_owned).collect())
+    };
+
+    for (address, after) in [(None, vec![FOREIGN]), (Some("192.0.2.254/24"), vec![FOREIGN, "ovs0"])] {
+        stage.pipework("ovs0 $web 192.0.2.1/24 @100")?;
+        if let Some(address) = address {
+            stage.host.inside().ip(&format!("addr add {address} dev ovs0"))?;
+        }
+        stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+
+        assert_eq!(bridges()?, after);
+    }
+    stage.host.ovs()?.vsctl("del-br ovs0")?;
+    stage.end()
+}
+
+#[test]
 fn vlans_reach_from_host_to_host_over_a_trunk() -> Result<()> {
     needs!(Root, Ovs, Docker);
     let lab = Lab::new()?;
