@@ -4,7 +4,7 @@ use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, SwitchKind, Vlan};
+use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, SwitchKind, Uplink, Vlan};
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
 use super::parse::IFNAME;
@@ -51,19 +51,7 @@ pub(super) fn spec(
     facts: &HostFacts,
     guest: &GuestIdentity,
 ) -> Result<AttachmentSpec, Refused> {
-    let not_yet = |what: &str| Err(Refused::because(format!("{what}: this agent cannot do that yet")));
-    let (uplink, kind) = match &form.host {
-        HostInterface::Named(uplink) => (uplink, kind(uplink, facts)?),
-        HostInterface::Mac(mac) => return not_yet(&format!("a link of the host by its address, mac:{mac}")),
-        HostInterface::Dummy => return not_yet("a dummy link"),
-    };
-    let kind = match kind {
-        // --direct-phys says nothing of a bridge, as in pipework.
-        HostKind::LinuxBridge => Kind::LinuxBridge,
-        HostKind::Ovs => Kind::Ovs,
-        HostKind::Physical if form.direct => return not_yet(&format!("to move {uplink} into a guest")),
-        HostKind::Physical => return not_yet(&format!("macvlan on {uplink}")),
-    };
+    let (uplink, kind) = uplink(form, facts)?;
     let (addressing, gateway) = match &form.addressing {
         Addressing::Static(address, gateway) => (Wanted::Static(vec![*address]), *gateway),
         Addressing::None(gateway) => (Wanted::None, *gateway),
@@ -74,15 +62,17 @@ pub(super) fn spec(
         Some(name) => name.clone(),
         None => IFNAME.parse().map_err(|why| Refused::because(format!("{why}")))?,
     };
-    let labels = match kind {
-        Kind::Ovs => names::labels(&ifname, uplink, guest, form.tag.as_deref()),
-        Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy => Labels::default(),
+    let labels = match uplink.link().filter(|_| kind == Kind::Ovs) {
+        Some(bridge) => names::labels(&ifname, bridge, guest, form.tag.as_deref()),
+        None => Labels::default(),
     };
+    let host_ifname = || form.host_ifname.clone().or_else(|| names::host_end(&ifname, guest));
     let spec = AttachmentSpec {
         guest: form.guest.clone(),
-        host_ifname: form.host_ifname.clone().or_else(|| names::host_end(&ifname, guest)),
+        // -l is for bridges; pipework reads it and has no use for it otherwise.
+        host_ifname: if kind.has_host_end() { host_ifname() } else { None },
         ifname,
-        uplink: uplink.clone().into(),
+        uplink,
         kind: Some(kind),
         mode: None,
         mac: form.mac,
@@ -97,11 +87,134 @@ pub(super) fn spec(
     Ok(spec)
 }
 
-/// pipework's port without a tag is a trunk of every VLAN.
+/// What the link comes from, and what it is.
+fn uplink(form: &Attach, facts: &HostFacts) -> Result<(Uplink, Kind), Refused> {
+    // Of a NIC the guest gets a macvlan, or itself; of a VLAN of it, its sub-interface.
+    let physical = match (form.direct, &form.tag) {
+        (false, _) => Ok(Kind::Macvlan),
+        (true, Some(_)) => Ok(Kind::Vlan),
+        (true, None) => Err(Refused::because(
+            "--direct-phys: this agent cannot move a link of the host into a guest yet; without it, the guest gets a macvlan",
+        )),
+    };
+    match &form.host {
+        HostInterface::Dummy => Ok((Uplink::Dummy, Kind::Dummy)),
+        HostInterface::Mac(mac) => Ok((Uplink::Mac(*mac), physical?)),
+        HostInterface::Named(name) => {
+            let kind = match kind(name, facts)? {
+                // --direct-phys says nothing of a bridge, as in pipework.
+                HostKind::LinuxBridge => Kind::LinuxBridge,
+                HostKind::Ovs => Kind::Ovs,
+                HostKind::Physical => physical?,
+            };
+            Ok((Uplink::Link(name.clone()), kind))
+        }
+    }
+}
+
+/// pipework's port without a tag is a trunk of every VLAN, and its dummies take no notice of one.
 fn vlan(kind: Kind, tag: Option<&str>) -> Result<Option<Vlan>, Refused> {
     let id = |tag: &str| tag.parse::<VlanId>().map_err(|why| Refused::because(format!("{why}")));
     match (kind, tag) {
         (Kind::Ovs, None) => Ok(Some(Vlan::Every)),
+        (Kind::Dummy, _) => Ok(None),
         (_, tag) => Ok(tag.map(id).transpose()?.map(Vlan::Access)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipewright_api::attachment::Runtime;
+    use pipewright_api::host::{Bridge, Capability, HostLink};
+
+    use super::super::form::Form;
+    use super::super::parse::parse;
+    use super::*;
+
+    /// A host with a bridge of each kind, a NIC, and a link that is called like a keyword.
+    fn facts(has_ovs: bool) -> HostFacts {
+        let bridge = |name: &str, kind| Bridge {
+            name: name.to_owned(),
+            kind,
+            mtu: 1500,
+            ports: Vec::new(),
+            ours: false,
+        };
+        let link = |name: &str| HostLink {
+            name: name.to_owned(),
+            mac: String::new(),
+            mtu: 1500,
+            operstate: "up".to_owned(),
+            addresses: Vec::new(),
+            holder: String::new(),
+        };
+        HostFacts {
+            // An Open vSwitch bridge called as a linux bridge would be, and the other way round.
+            bridges: vec![bridge("ovsbr", SwitchKind::LinuxBridge), bridge("br-int", SwitchKind::Ovs)],
+            links: vec![link("eth0"), link("dummy0"), link("br7")],
+            capabilities: vec![Capability {
+                name: "ovs".to_owned(),
+                present: has_ovs,
+                detail: String::new(),
+            }],
+            ..HostFacts::default()
+        }
+    }
+
+    fn asked(line: &str, has_ovs: bool) -> Result<AttachmentSpec, String> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let Ok(Form::Attach(form)) = parse(&words, line.starts_with("dummy0")) else { panic!("{line}") };
+        let guest = GuestIdentity {
+            runtime: Runtime::Docker,
+            id: "0123456789ab".to_owned(),
+            name: "web".to_owned(),
+            pid: Some(7),
+            netns_cookie: 1,
+            started_at: String::new(),
+        };
+        spec(&form, &facts(has_ovs), &guest).map_err(|why| format!("{why:?}"))
+    }
+
+    #[test]
+    fn a_host_interface_is_what_it_is_before_what_it_is_called() {
+        let access = |number: u32| Some(Vlan::Access(VlanId::try_from(number).unwrap()));
+        for (line, uplink, kind, vlan, host_end) in [
+            ("ovsbr web 0/0", "ovsbr", Kind::LinuxBridge, None, Some("veth1pl7")),
+            ("br-int web 0/0", "br-int", Kind::Ovs, Some(Vlan::Every), Some("veth1pl7")),
+            ("br-int web 0/0 @5", "br-int", Kind::Ovs, access(5), Some("veth1pl7")),
+            ("--direct-phys br-int web 0/0 @5", "br-int", Kind::Ovs, access(5), Some("veth1pl7")),
+            ("br1 -l host1 web 0/0", "br1", Kind::LinuxBridge, None, Some("host1")),
+            ("ovs1 -i eth2 web 0/0 @5", "ovs1", Kind::Ovs, access(5), Some("veth2pl7")),
+            ("eth0 web 0/0", "eth0", Kind::Macvlan, None, None),
+            ("eth0 -l host1 web 0/0 @5", "eth0", Kind::Macvlan, access(5), None),
+            ("br7 web 0/0", "br7", Kind::Macvlan, None, None),
+            ("dummy0 web 0/0", "dummy0", Kind::Macvlan, None, None),
+            ("dummy web 0/0 @5", "dummy", Kind::Dummy, None, None),
+            ("dummyXYZ web 0/0", "dummy", Kind::Dummy, None, None),
+            ("mac:02:00:5E:10:00:01 web 0/0", "mac:02:00:5e:10:00:01", Kind::Macvlan, None, None),
+            ("--direct-phys eth0 web 0/0 @5", "eth0", Kind::Vlan, access(5), None),
+        ] {
+            let spec = asked(line, true).unwrap_or_else(|why| panic!("{line}: {why}"));
+
+            assert_eq!((spec.uplink.to_string().as_str(), spec.kind), (uplink, Some(kind)), "{line}");
+            assert_eq!(spec.vlan, vlan, "{line}");
+            assert_eq!(spec.host_ifname.as_ref().map(LinkName::as_str), host_end, "{line}");
+            assert_eq!(spec.labels.is_empty(), kind != Kind::Ovs, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_set_up_is_refused() {
+        for (line, has_ovs, said) in [
+            ("nosuch web 0/0", true, "I do not know how to setup interface nosuch."),
+            ("ovs1 web 0/0", false, "Need OVS installed on the system to create an ovs bridge"),
+            ("br-int web 0/0 @5000", true, "\\\"5000\\\" is not a VLAN: use 1 to 4094"),
+            ("--direct-phys eth0 web 0/0", true, "cannot move a link of the host into a guest yet"),
+            ("br1 web 192.0.2.1/24@192.0.2.1", true, "is the link's own address"),
+        ] {
+            let why = asked(line, has_ovs).unwrap_err();
+
+            assert!(why.contains(said), "{line}: {why}");
+        }
     }
 }
