@@ -8,6 +8,7 @@ mod containers;
 mod docker_door;
 mod docker_down;
 mod linux_bridge;
+mod not_ours;
 mod one_answer;
 mod ovs_down;
 mod ovs_ports;
