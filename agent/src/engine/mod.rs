@@ -28,6 +28,7 @@ mod attach;
 mod converge;
 mod detach;
 mod ground;
+mod intact;
 mod list;
 pub mod locks;
 mod lost;
