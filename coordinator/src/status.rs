@@ -102,6 +102,12 @@ fn broken(there: &Attachment) -> Option<String> {
     if !observed.present {
         return Some(format!("its host end {} is gone", there.host_ifname));
     }
+    if observed.bridge != there.spec.uplink.as_str() {
+        return Some(format!(
+            "its host end {} is not in {}; apply plugs it",
+            there.host_ifname, there.spec.uplink
+        ));
+    }
     (!observed.ovs_error.is_empty()).then(|| format!("Open vSwitch says: {}", observed.ovs_error))
 }
 
