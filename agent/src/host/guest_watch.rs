@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// What tells how far a guest's network has come.
-const GROUPS: [MulticastGroup; 6] = [
+/// What tells how far a guest's network has come, or that it is gone: a guest without a link of its own dies without any
+/// other word than that its number is free again.
+const GROUPS: [MulticastGroup; 7] = [
+    MulticastGroup::Nsid,
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
