@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
 
+mod agent_life;
 mod ask;
 mod containers;
 mod docker_door;
@@ -10,6 +11,7 @@ mod docker_down;
 mod fleet;
 mod fleet_drift;
 mod fleet_scene;
+mod guests;
 mod linux_bridge;
 mod not_ours;
 mod one_answer;
@@ -22,3 +24,5 @@ mod scene;
 mod stopping;
 mod sudden_death;
 mod vlans;
+mod waiting;
+mod watching;
