@@ -130,7 +130,7 @@ impl<H: Host> Engine<H> {
     }
 
     async fn look(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
-        let facts = self.kernel.guest(netns, &spec.ifname).await.map_err(|error| {
+        let facts = self.kernel.guest(netns, &spec.ifname, &spec.uplink).await.map_err(|error| {
             Failure::new(
                 Reason::GuestChanged,
                 format!("guest \"{}\" cannot be looked into: {error}", spec.guest),

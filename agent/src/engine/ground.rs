@@ -26,7 +26,7 @@ const DECIDED: Duration = Duration::from_secs(2);
 impl<H: Host> Engine<H> {
     /// Reads the host's side and joins it with the guest's.
     pub(super) async fn ground(&self, spec: &AttachmentSpec, guest: GuestFacts) -> Result<Ground, Failure> {
-        let bridge = self.bridge(&spec.uplink, spec.kind).await?;
+        let bridge = self.bridge_seen(&spec.uplink, spec.kind, guest.uplink).await?;
         let host_ifname_taken = match &spec.host_ifname {
             Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
             None => false,
@@ -46,7 +46,17 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// NO_UPLINK, OVSDB_DOWN, INVALID_FIELD when it is of another kind than asked.
     pub(super) async fn bridge(&self, name: &LinkName, asked: Option<Kind>) -> Result<Bridge, Failure> {
-        let (link, found) = self.decided(name, asked).await?;
+        self.bridge_seen(name, asked, None).await
+    }
+
+    /// As [`Engine::bridge`], when the link of that name was just looked at.
+    async fn bridge_seen(
+        &self,
+        name: &LinkName,
+        asked: Option<Kind>,
+        seen: Option<LinkFacts>,
+    ) -> Result<Bridge, Failure> {
+        let (link, found) = self.decided(name, asked, seen).await?;
         let made = |kind| match asked {
             None => kind,
             Some(asked) => asked,
@@ -88,13 +98,17 @@ impl<H: Host> Engine<H> {
         &self,
         name: &LinkName,
         asked: Option<Kind>,
+        mut seen: Option<LinkFacts>,
     ) -> Result<(Option<LinkFacts>, Option<Bridge>), Failure> {
         let deadline = Instant::now() + DECIDED;
         let mut switch = self.ovs.changes();
         let mut links = self.kernel.host_events();
         loop {
             switch.mark_unchanged();
-            let link = self.kernel.link(name).await.map_err(unreadable)?;
+            let link = match seen.take() {
+                Some(link) => Some(link),
+                None => self.kernel.link(name).await.map_err(unreadable)?,
+            };
             let found = match &link {
                 Some(link) if link.kind == "bridge" => Some(linux(link)),
                 // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.

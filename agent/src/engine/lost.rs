@@ -9,7 +9,6 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::host::watch::LinkChange;
 use crate::host::{Host, mark};
 
 /// What watchers are told.
@@ -18,13 +17,12 @@ const GONE: &str = "its guest is gone";
 impl<H: Host> Engine<H> {
     /// Follows the host's links for as long as the agent runs.
     pub(super) fn follow_losses(self: &Arc<Self>) {
-        let mut links = self.kernel.host_events();
+        let mut links = self.kernel.host_losses();
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             loop {
                 match links.recv().await {
-                    Ok(event) if event.kind == LinkChange::Deleted => engine.link_is_gone(&event.name),
-                    Ok(_) => {}
+                    Ok(event) => engine.link_is_gone(&event.name),
                     Err(RecvError::Lagged(_)) => engine.sweep().await,
                     Err(RecvError::Closed) => return,
                 }

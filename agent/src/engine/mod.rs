@@ -58,6 +58,8 @@ pub struct Engine<H> {
     shelf: Shelf,
     locks: Locks,
     turns: Semaphore,
+    /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
+    exits: Semaphore,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
     /// True once the agent is about to stop: who only waits or watches is sent away.
@@ -96,6 +98,7 @@ impl<H: Host> Engine<H> {
             shelf: Shelf::new(loaded.generation),
             locks: Locks::default(),
             turns: Semaphore::new(AT_ONCE),
+            exits: Semaphore::new(AT_ONCE),
             applying: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
         });

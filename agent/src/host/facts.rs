@@ -31,6 +31,8 @@ pub struct GuestFacts {
     pub default_routes: Vec<SavedRoute>,
     /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`.
     pub ipv6_disabled: bool,
+    /// The host's link that the uplink names; looked at on the way, because each thread that is asked costs its waking.
+    pub uplink: Option<LinkFacts>,
 }
 
 impl Kernel {
@@ -72,13 +74,20 @@ impl Kernel {
         self.ask(move |requests| address::list_all(requests, index)).await
     }
 
-    /// What must be known of a guest before `ifname` is plugged into it, in one visit.
+    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
-    pub async fn guest(&self, guest: &Netns, ifname: &LinkName) -> io::Result<GuestFacts> {
-        let (ifname, inner) = (ifname.clone(), self.inner.clone());
-        let visit = move || {
+    pub async fn guest(&self, guest: &Netns, ifname: &LinkName, uplink: &LinkName) -> io::Result<GuestFacts> {
+        let (ifname, uplink, inner) = (ifname.clone(), uplink.clone(), self.inner.clone());
+        let sockets = self.inner.clone();
+        let before = move || {
+            let mut requests = sockets.sockets.take()?;
+            let uplink = link::find(&mut requests, uplink.as_str());
+            sockets.sockets.put_back(requests);
+            Ok(uplink?)
+        };
+        let visit = move |uplink| {
             let mut requests = Requests::open()?;
             let cookie = sys::netns_cookie(&requests)?;
             Ok(GuestFacts {
@@ -87,9 +96,10 @@ impl Kernel {
                 ifname_taken: link::find(&mut requests, ifname.as_str())?.is_some(),
                 default_routes: route::replaced_by_a_default(&mut requests)?,
                 ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
+                uplink,
             })
         };
-        guest.run(visit).await
+        guest.run_after(before, visit).await
     }
 
     /// What a guest's link looks like from inside. From then on [`Kernel::guest_changes`] hears of the guest.

@@ -90,7 +90,7 @@ impl Kernel {
             sockets: Sockets::default(),
             watch: Watch::start(deletions.clone())?,
             deleter: Deleter::start(deletions)?,
-            guest_watch: GuestWatch::start()?,
+            guest_watch: GuestWatch::default(),
         };
         delete_doomed(&inner.sockets)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -141,8 +141,16 @@ impl Kernel {
 
     /// Changes with every change of links, addresses, routes or neighbours in any guest (and the host): a reason to look
     /// again. Guests that hold no veth of ours are heard after [`Kernel::link_state`] looked at them once.
-    pub fn guest_changes(&self) -> watch::Receiver<u64> {
+    ///
+    /// # Errors
+    /// What socket(2) and setsockopt(2) say.
+    pub fn guest_changes(&self) -> io::Result<watch::Receiver<u64>> {
         self.inner.guest_watch.changes()
+    }
+
+    /// Every link of the host that goes from now on. A receiver that lags is told so, and lists the links anew.
+    pub fn host_losses(&self) -> broadcast::Receiver<LinkEvent> {
+        self.inner.watch.subscribe_to_losses()
     }
 
     /// Every change of a link of the host from now on. A receiver that lags is told so, and lists the links anew.
