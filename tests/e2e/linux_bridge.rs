@@ -121,6 +121,7 @@ fn the_default_route_that_was_there_is_back_to_the_letter_after_detach() -> Resu
         ("-6", "via fe80::1 dev eth0 proto ra metric 1024 pref high"),
         ("-6", "via 2001:db8:ffff::1 proto static src 2001:db8:ffff::10 mtu 1400"),
         ("-6", "via 2001:db8:ffff::1 metric 2048"),
+        ("-6", "via 2001:db8:ffff::1 proto static metric 100"),
         ("-6", "nexthop via 2001:db8:ffff::1 weight 1 nexthop via 2001:db8:ffff::2 weight 3"),
     ];
 
@@ -300,14 +301,18 @@ fn a_missing_bridge_is_made_and_released_with_its_last_port_and_not_before() -> 
 
 #[test]
 fn a_dry_run_shows_the_plan_and_changes_nothing() -> Result<()> {
-    needs!(Root);
-    let scene = Scene::linux()?;
+    needs!(Root, Ovs);
+    let scene = Scene::ovs()?;
     let guest = scene.host.guest("web")?;
     let before = scene.snapshot()?;
-    let attach = format!("attach br0 {} --ip 192.0.2.10/24 --gateway 192.0.2.1", guest.reference());
+    let rest = format!("{} --ip 192.0.2.10/24 --gateway 192.0.2.1", guest.reference());
+    let attach = format!("attach br0 {rest}");
 
+    let shown = scene.ctl(&format!("attach ovs0 {rest} --vlan 100 --dry-run"))?.stdout;
+    for line in ["ovs-vsctl --may-exist add-br ovs0", "ovs-vsctl add-port ovs0 pw", "tag=100"] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
     let shown = scene.ctl(&format!("{attach} --dry-run"))?.stdout;
-
     for line in
         ["ip link add br0", "netns GUEST", "guest: ip addr add 192.0.2.10/24 dev eth1", "via 192.0.2.1"]
     {
