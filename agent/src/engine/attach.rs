@@ -36,7 +36,7 @@ enum Known {
     No,
     /// What is asked for.
     Attached(Arc<Record>),
-    /// What a rollback or detach that stopped short left in the way.
+    /// What a rollback or detach that stopped short left in the way, or a link that somebody unplugged by hand.
     Remains(Arc<Record>),
 }
 
@@ -74,7 +74,7 @@ impl<H: Host> Engine<H> {
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
         let (guest, mut facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie)? {
+        match self.known(wish, facts.cookie).await? {
             Known::No => {}
             Known::Attached(known) => {
                 let attachment = Box::new(known.attachment.clone());
@@ -107,7 +107,7 @@ impl<H: Host> Engine<H> {
 
     async fn would_attach(&self, wish: &Wish) -> Result<(Attachment, bool), Failure> {
         let (guest, facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie)? {
+        match self.known(wish, facts.cookie).await? {
             Known::No => {}
             Known::Attached(known) => return Ok((known.attachment.clone(), false)),
             Known::Remains(record) => return Err(in_the_way(&record)),
@@ -147,7 +147,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Looks for the attachment of that guest and name.
-    fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
+    async fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
         let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(Known::No) };
         // We hold the guest's lock, so nobody works on it: a rollback or detach stopped short.
         if record.attachment.state != State::Attached {
@@ -155,7 +155,10 @@ impl<H: Host> Engine<H> {
         }
         let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
         if asked == record.asked && record.attachment.fleet == wish.fleet {
-            return Ok(Known::Attached(record));
+            return Ok(match self.is_plugged(&record, &self.links().await?) {
+                true => Known::Attached(record),
+                false => Known::Remains(record),
+            });
         }
         let Attachment { id, .. } = record.attachment;
         let text = format!(
@@ -278,12 +281,16 @@ impl<H: Host> Engine<H> {
 
 /// A dry run changes nothing, so it cannot look behind what is left.
 fn in_the_way(record: &Record) -> Failure {
-    let Attachment { id, spec, leftovers, .. } = &record.attachment;
+    let Attachment { id, spec, leftovers, state, .. } = &record.attachment;
+    let why = match state {
+        State::Attached => format!("was unplugged from {} by somebody", spec.uplink),
+        State::Attaching | State::Detaching | State::Detached | State::Incomplete => {
+            format!("was not wholly taken back: {}", leftovers.join("; "))
+        }
+    };
     let text = format!(
-        "{} of guest \"{}\" was not wholly taken back: {}; an attach begins with that, or `pwctl detach {id}` does it",
-        spec.ifname,
-        spec.guest,
-        leftovers.join("; ")
+        "{} of guest \"{}\" {why}; an attach begins with taking it back, or `pwctl detach {id}` does it",
+        spec.ifname, spec.guest
     );
     Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
 }
