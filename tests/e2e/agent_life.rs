@@ -125,7 +125,7 @@ fn records_of_a_newer_agent_are_refused_and_kept() -> Result<()> {
             .insert("format", format.to_be_bytes())?;
         Ok(store.persist(fjall::PersistMode::SyncAll)?)
     };
-    let made = scene.snapshot()?;
+    let made = scene.settled()?;
 
     set_format(99)?;
     let words =

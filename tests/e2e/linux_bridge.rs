@@ -322,7 +322,7 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() -> Result<()> {
     assert_eq!(scene.agent.list()?.len(), 0);
 
     scene.ctl(&attach)?;
-    let made = scene.snapshot()?;
+    let made = scene.settled()?;
     let shown = scene.agent.ctl(&format!("-o json detach {} --dry-run", guest.reference()))?.json()?;
     let undo = shown["attachments"][0]["plan"].as_array().context("a plan")?.clone();
     assert!(undo.iter().any(|step| step.as_str().is_some_and(|step| step.starts_with("ip link del pw"))));
