@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use pipewright_api::attachment::{Attachment, GuestIdentity, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{AttachmentSpec, FleetName};
+use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
 use uuid::Uuid;
 
 use super::Engine;
@@ -73,6 +73,7 @@ impl<H: Host> Engine<H> {
         wish: &Wish,
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
+        let attaching = self.kernel.attaching();
         let (guest, mut facts, _lock) = self.enter(&wish.spec).await?;
         match self.known(wish, facts.cookie).await? {
             Known::No => {}
@@ -90,7 +91,11 @@ impl<H: Host> Engine<H> {
         let record = self.decide(wish, guest.identity, facts).await?;
         let _use = self.locks.use_bridge(&record.attachment.spec.uplink).await;
         let record = self.intend(record, open)?;
-        match self.host.take(Some(&guest.netns), &record.plan).await {
+        // Open vSwitch takes its time, which deletions need not wait for.
+        let attaching = (record.attachment.spec.kind == Some(Kind::LinuxBridge)).then_some(attaching);
+        let taken = self.host.take(Some(&guest.netns), &record.plan).await;
+        drop(attaching);
+        match taken {
             Ok(()) => match self.settle(&record, open).await {
                 Ok(record) => Ok((record, true)),
                 Err(unwritten) => {

@@ -93,7 +93,7 @@ impl Kernel {
             Ok(GuestFacts {
                 cookie,
                 is_host: inner.is_host_here(cookie)?,
-                ifname_taken: link::find(&mut requests, ifname.as_str())?.is_some(),
+                ifname_taken: is_taken(&requests, &ifname)?,
                 default_routes: route::replaced_by_a_default(&mut requests)?,
                 ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
                 uplink,
@@ -147,6 +147,15 @@ impl Kernel {
             }
         })
         .await
+    }
+}
+
+/// Asks without the kernel's lock for links, which others may hold for long.
+fn is_taken(requests: &Requests, ifname: &LinkName) -> Result<bool, KernelError> {
+    match link::index(requests, ifname) {
+        Ok(_) => Ok(true),
+        Err(error) if error.errno == libc::ENODEV => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

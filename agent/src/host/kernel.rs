@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::host::deleter::{Deleter, Queue};
+use crate::host::deleter::{Attaching, Deleter, Queue};
 use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
@@ -123,6 +123,12 @@ impl Kernel {
             }
             Err(error) => Err(died(format!("no thread for the steps: {error}"))),
         }
+    }
+
+    /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some
+    /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time.
+    pub fn attaching(&self) -> Attaching {
+        self.inner.deleter.attaching()
     }
 
     /// Whether a namespace is the host's own, or that of its first process: no guest. [`Kernel::guest`] knows better: it
