@@ -103,6 +103,11 @@ fn broken(there: &Attachment) -> Option<String> {
         let host_end = |name| format!("its host end {name} is gone");
         return Some(there.host_ifname.as_ref().map_or_else(|| "its link is gone".to_owned(), host_end));
     }
+    if let (Some(host_end), Some(bridge)) = (&there.host_ifname, there.spec.uplink.link())
+        && observed.bridge != bridge.as_str()
+    {
+        return Some(format!("its host end {host_end} is not in {bridge}; apply plugs it"));
+    }
     (!observed.ovs_error.is_empty()).then(|| format!("Open vSwitch says: {}", observed.ovs_error))
 }
 

@@ -56,7 +56,7 @@ fn tell(interrupts: &Interrupts) -> Result<()> {
         Ok(()) => {
             scene.strike()?;
             println!(
-                "\nas promised: 100 reaches 100 and 200 reaches 200, also across hosts; 100 never reaches 200; nothing is left"
+                "\nas promised: each VLAN reaches itself, also across hosts, and never the other; nothing is left"
             );
             Ok(())
         }
@@ -67,13 +67,11 @@ fn tell(interrupts: &Interrupts) -> Result<()> {
 fn story(scene: &Scene, interrupts: &Interrupts) -> Result<()> {
     let before = scene.snapshots()?;
 
-    interrupts.heading("the fleet file")?;
+    interrupts.heading("one file says what is wanted on both hosts")?;
     print!("{}", std::fs::read_to_string(&scene.fleet)?);
-    scene.pwctl("fleet validate -f FILE")?;
-    scene.pwctl("fleet plan -f FILE")?;
     scene.pwctl("fleet apply -f FILE --yes")?;
 
-    interrupts.heading("who reaches whom, by ping and by TCP")?;
+    interrupts.heading("who reaches whom: VLANs join over hosts and keep apart on one")?;
     let wrong = talk::table(scene)?;
     ensure!(wrong.is_empty(), "not as it should be:\n{}", wrong.join("\n"));
 
@@ -83,9 +81,9 @@ fn story(scene: &Scene, interrupts: &Interrupts) -> Result<()> {
     scene.pwctl("fleet apply -f FILE --yes")?;
     same(&applied, &scene.snapshots()?).context("the second apply changed a host")?;
 
-    interrupts.heading("destroyed, nothing remains")?;
+    interrupts.heading("destroyed, every host is as it was before")?;
     scene.pwctl("fleet destroy -f FILE --yes")?;
-    same(&before, &scene.snapshots()?).context("a host is not as it was before")
+    scene.wait_same(&before)
 }
 
 fn same(before: &[Snapshot], now: &[Snapshot]) -> Result<()> {

@@ -106,20 +106,27 @@ impl Scene {
         self.guests.iter().find(|guest| guest.name() == name).map(Arc::as_ref).context("a part's container")
     }
 
-    /// Runs `pwctl`, with `FILE` for the fleet file, for everybody to see.
+    /// Runs `pwctl`, with `FILE` for the fleet file, for everybody to see. How far it is on its way is left out.
     pub(crate) fn pwctl(&self, words: &str) -> Result<()> {
-        println!("\n$ pwctl {}", words.replace("FILE", "fleet.yaml"));
+        let shown = words.replace("FILE", "fleet.yaml");
+        println!("\n$ pwctl {shown}");
         let mut pwctl = process::command(program("pwctl")?)?;
         pwctl.args(words.replace("FILE", &self.fleet.display().to_string()).split_whitespace());
         pwctl.env("PWCTL_CONFIG", &self.config).env_remove("PWCTL_HOST").env_remove("PWCTL_ENDPOINT");
-        let status = process::show(&mut pwctl)?;
-        ensure!(status.success(), "`pwctl {words}` ended with {status}");
+        let ended = process::run(&mut pwctl)?;
+        print!("{}", ended.stdout);
+        ensure!(ended.status.success(), "`pwctl {shown}` ended with {}\n{}", ended.status, ended.stderr);
         Ok(())
     }
 
     /// What an operator sees of each host now.
     pub(crate) fn snapshots(&self) -> Result<Vec<Snapshot>> {
         self.hosts.iter().map(|host| Snapshot::take(host)).collect()
+    }
+
+    /// Waits until each host is as it was, since ovs-vswitchd lets go of what was removed in its own time.
+    pub(crate) fn wait_same(&self, before: &[Snapshot]) -> Result<()> {
+        before.iter().zip(&self.hosts).try_for_each(|(before, host)| before.wait_same(host))
     }
 
     /// Removes everything, whatever was done to it.

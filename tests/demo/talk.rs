@@ -1,7 +1,7 @@
 //! Who reaches whom, as a table.
 
 use anyhow::{Result, anyhow};
-use comfy_table::{Cell, Table};
+use comfy_table::{Cell, Table, presets};
 use pipewright_tests::{Reach, reach};
 
 use crate::scene::{PARTS, Part, Scene};
@@ -9,7 +9,8 @@ use crate::scene::{PARTS, Part, Scene};
 /// Tries every pair in both directions, prints the table, and gives what is not as the VLANs say.
 pub(crate) fn table(scene: &Scene) -> Result<Vec<String>> {
     let mut table = Table::new();
-    table.set_header(std::iter::once(Cell::new("from \\ to")).chain(PARTS.iter().map(title)));
+    table.load_style(presets::ASCII_BORDERS_ONLY_CONDENSED);
+    table.set_header(std::iter::once(Cell::new("from \\ to")).chain(PARTS.iter().map(column)));
     let mut wrong = Vec::new();
     // All at once: what does not get through takes its full deadline.
     let reached: Result<Vec<Option<Reach>>> = std::thread::scope(|scope| {
@@ -18,7 +19,7 @@ pub(crate) fn table(scene: &Scene) -> Result<Vec<String>> {
         tries.into_iter().map(|tried| tried.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
     });
     for (from, reached) in PARTS.iter().zip(reached?.chunks(PARTS.len())) {
-        let mut row = vec![title(from)];
+        let mut row = vec![Cell::new(format!("{} on {}, VLAN {}", from.name, from.host, from.vlan))];
         for (to, reached) in PARTS.iter().zip(reached) {
             let Some(reached) = *reached else {
                 row.push(Cell::new(""));
@@ -44,7 +45,7 @@ fn try_pair(scene: &Scene, from: &Part, to: &Part) -> Result<Option<Reach>> {
     reach(&inside(from)?, &inside(to)?, to.address.parse()?).map(Some)
 }
 
-fn title(part: &Part) -> Cell {
+fn column(part: &Part) -> Cell {
     Cell::new(format!("{} on {}\nVLAN {}", part.name, part.host, part.vlan))
 }
 

@@ -3,12 +3,18 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
 
+mod agent_life;
 mod ask;
 mod containers;
 mod docker_door;
 mod docker_down;
+mod fleet;
+mod fleet_drift;
+mod fleet_scene;
+mod guests;
 mod linux_bridge;
 mod macvlan;
+mod not_ours;
 mod one_answer;
 mod other_kinds;
 mod ovs_down;
@@ -21,3 +27,5 @@ mod scene;
 mod stopping;
 mod sudden_death;
 mod vlans;
+mod waiting;
+mod watching;

@@ -121,7 +121,7 @@ fn asking_again_gives_the_same_attachment_and_asking_otherwise_changes_nothing()
     asking(async {
         let client = scene.agent.client()?;
         let first = client.attach(Uuid::new_v4(), &asked, false).await?;
-        let made = scene.snapshot()?;
+        let made = scene.settled()?;
 
         let again = client.attach(Uuid::new_v4(), &asked, false).await?;
         assert!(first.created && !again.created);

@@ -1,7 +1,7 @@
 //! Attachments to Open vSwitch, as `ovs-vsctl` shows them.
 
 use anyhow::{Context as _, Result};
-use pipewright_tests::{Datapath, Host, Snapshot, needs, process};
+use pipewright_tests::{Datapath, Host, Snapshot, needs, process, reach};
 
 use crate::ask;
 use crate::scene::{FOREIGN, Scene};
@@ -154,5 +154,47 @@ fn a_port_of_somebody_else_in_the_way_is_left_alone() -> Result<()> {
     before.wait_same(&scene.host)?;
     assert_eq!(column(&scene.host, "theirs0", "tag")?, "7");
     assert_eq!(scene.agent.list()?.len(), 0);
+    scene.lab.finish()
+}
+
+#[test]
+fn an_attach_of_what_somebody_unplugged_plugs_it_again() -> Result<()> {
+    needs!(Root, Ovs);
+    let scene = Scene::ovs()?;
+    let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
+    let before = Snapshot::take(&scene.host)?;
+    let to = web.reference();
+    let host_end = || -> Result<String> {
+        let listed = scene.agent.list()?;
+        let first = listed.iter().find(|one| one["spec"]["guest"] == to).context("it is listed")?;
+        Ok(first["host_ifname"].as_str().context("a host end")?.to_owned())
+    };
+    let unplug_ovs = |port: &str| scene.host.ovs()?.vsctl(&format!("del-port {port}"));
+    let retag_ovs = |port: &str| scene.host.ovs()?.vsctl(&format!("set Port {port} tag=999"));
+    let unplug_linux = |port: &str| scene.host.inside().ip(&format!("link set {port} nomaster"));
+    type ByHand<'a> = &'a dyn Fn(&str) -> Result<String>;
+    let cases: [(&str, ByHand); 3] =
+        [("ovs0 --vlan 100", &unplug_ovs), ("ovs0 --vlan 100", &retag_ovs), ("br0", &unplug_linux)];
+
+    for (uplink, by_hand) in cases {
+        let attach = format!("attach {uplink} {to} --ip 192.0.2.1/24");
+        scene.ctl(&attach)?;
+        scene.ctl(&format!("attach {uplink} {} --ip 192.0.2.2/24", db.reference()))?;
+        by_hand(&host_end()?)?;
+        let reached = reach::ping(&web.inside()?, "192.0.2.2".parse()?)?;
+        assert!(!reached, "{uplink}: still plugged");
+
+        let dry = scene.agent.ctl(&format!("{attach} --dry-run"))?;
+        ask::refused(dry, "ROLLBACK_INCOMPLETE", &["eth1", to, "unplugged"]);
+        let again = scene.ctl(&format!("-o json {attach}"))?.json()?;
+
+        assert_eq!(again["created"], true, "{uplink}");
+        assert!(reach::ping(&web.inside()?, "192.0.2.2".parse()?)?, "{uplink}");
+        assert_eq!(scene.agent.list()?.len(), 2);
+        for guest in [&web, &db] {
+            scene.ctl(&format!("detach {}", guest.reference()))?;
+        }
+        before.wait_same(&scene.host)?;
+    }
     scene.lab.finish()
 }

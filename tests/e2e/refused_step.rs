@@ -111,7 +111,7 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
         scene.restart_with_fault(&format!("refuse:{at},refuse:{undo}"))?;
         let answer = scene.agent.ctl(&attach)?;
         assert!(answer.stderr.contains("[ROLLBACK_INCOMPLETE]"), "step {at}: {}", answer.stderr);
-        let left = scene.snapshot()?;
+        let left = scene.settled()?;
         scene.agent.ctl(&format!("{attach} --dry-run"))?;
         unchanged("a dry run", &left, &scene.snapshot()?);
         assert_eq!(scene.agent.list()?.len(), 1);

@@ -56,6 +56,20 @@ impl Scene {
         Snapshot::take(&self.host)
     }
 
+    /// What an operator sees once nothing comes by itself any more: a link-local address of a link that has just come up
+    /// is checked for duplicates first (RFC 4862), and its route appears a second later.
+    pub(crate) fn settled(&self) -> Result<Snapshot> {
+        let guests = self.host.guests();
+        until("no address is tentative", || {
+            let mut tentative = self.host.inside().ip("address show tentative")?;
+            for guest in guests.iter().filter(|guest| guest.is_alive()) {
+                tentative += &guest.ip("address show tentative")?;
+            }
+            Ok(!tentative.contains("inet6"))
+        })?;
+        self.snapshot()
+    }
+
     /// Starts the agent anew on the same state, with this fault (see `pwagent-faulty`).
     pub(crate) fn restart_with_fault(&self, fault: &str) -> Result<()> {
         self.agent.kill9()?;

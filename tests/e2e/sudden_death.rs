@@ -118,7 +118,7 @@ fn survives(scene: Scene, uplink: &str) -> Result<()> {
     let before = scene.snapshot()?;
     scene.ctl(&attach(uplink, &web))?;
     scene.ctl(&format!("attach {uplink} {} --ip 192.0.2.1/24 --ip 2001:db8::1/64", peer.reference()))?;
-    let attached = scene.snapshot()?;
+    let attached = scene.settled()?;
     let listed = scene.agent.list()?;
     let reaches = || -> Result<()> {
         for address in ["192.0.2.1", "2001:db8::1"] {

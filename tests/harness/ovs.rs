@@ -198,11 +198,11 @@ impl Ovs {
         self.slot(daemon).as_ref().map(Process::pid)
     }
 
-    /// The last 30 lines that each daemon logged.
+    /// The last 30 lines that each daemon logged and that are no mere information.
     pub fn log(&self) -> String {
         let tail = |name: &str| match std::fs::read_to_string(self.dir.join(name)) {
             Ok(text) => {
-                let lines: Vec<&str> = text.lines().collect();
+                let lines: Vec<&str> = text.lines().filter(|line| !line.contains("|INFO|")).collect();
                 lines[lines.len().saturating_sub(30)..].join("\n")
             }
             Err(error) => format!("{name}: {error}"),

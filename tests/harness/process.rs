@@ -74,15 +74,6 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(ended.stdout)
 }
 
-/// Runs a program whose output goes to the terminal as it comes.
-///
-/// # Errors
-/// It cannot be started.
-pub fn show(command: &mut Command) -> Result<ExitStatus> {
-    command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    command.status().with_context(|| format!("cannot start {command:?}"))
-}
-
 fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use pipewright_api::attachment::{Attachment, GuestIdentity, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{AttachmentSpec, FleetName};
+use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
 use uuid::Uuid;
 
 use super::Engine;
@@ -38,7 +38,7 @@ enum Known {
     No,
     /// What is asked for.
     Attached(Arc<Record>),
-    /// What a rollback or detach that stopped short left in the way.
+    /// What a rollback or detach that stopped short left in the way, or a link that somebody unplugged by hand.
     Remains(Arc<Record>),
 }
 
@@ -75,8 +75,9 @@ impl<H: Host> Engine<H> {
         wish: &Wish,
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
+        let attaching = self.kernel.attaching();
         let (guest, mut facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie)? {
+        match self.known(wish, facts.cookie).await? {
             Known::No => {}
             Known::Attached(known) => {
                 let attachment = Box::new(known.attachment.clone());
@@ -95,7 +96,11 @@ impl<H: Host> Engine<H> {
             record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
         }
         let record = self.intend(record, open)?;
-        match self.host.take(Some(&guest.netns), &record.plan).await {
+        // Open vSwitch takes its time, which deletions need not wait for.
+        let attaching = (record.attachment.spec.kind == Some(Kind::LinuxBridge)).then_some(attaching);
+        let taken = self.host.take(Some(&guest.netns), &record.plan).await;
+        drop(attaching);
+        match taken {
             Ok(()) => match self.settle(&record, open).await {
                 Ok(record) => Ok((record, true)),
                 Err(unwritten) => {
@@ -112,7 +117,7 @@ impl<H: Host> Engine<H> {
 
     async fn would_attach(&self, wish: &Wish) -> Result<(Attachment, bool), Failure> {
         let (guest, facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie)? {
+        match self.known(wish, facts.cookie).await? {
             Known::No => {}
             Known::Attached(known) => return Ok((known.attachment.clone(), false)),
             Known::Remains(record) => return Err(in_the_way(&record)),
@@ -135,7 +140,8 @@ impl<H: Host> Engine<H> {
     }
 
     async fn look(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
-        let facts = self.kernel.guest(netns, &spec.ifname).await.map_err(|error| unseen(spec, &error))?;
+        let seen = self.kernel.guest(netns, &spec.ifname, spec.uplink.link()).await;
+        let facts = seen.map_err(|error| unseen(spec, &error))?;
         if facts.is_host {
             let text = format!(
                 "guest \"{}\" is in the host's own network namespace, whose links are left alone",
@@ -152,7 +158,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Looks for the attachment of that guest and name.
-    fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
+    async fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
         let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(Known::No) };
         // We hold the guest's lock, so nobody works on it: a rollback or detach stopped short.
         if record.attachment.state != State::Attached {
@@ -160,7 +166,10 @@ impl<H: Host> Engine<H> {
         }
         let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
         if asked == record.asked && record.attachment.fleet == wish.fleet {
-            return Ok(Known::Attached(record));
+            return Ok(match self.is_plugged(&record, &self.links().await?) {
+                true => Known::Attached(record),
+                false => Known::Remains(record),
+            });
         }
         let Attachment { id, .. } = record.attachment;
         let text = format!(
@@ -206,6 +215,9 @@ impl<H: Host> Engine<H> {
     /// Writes the intent. From here on a crash is made good by the next start.
     fn intend(&self, record: Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
         let record = self.shelf.claim(record)?;
+        if record.attachment.host_ifname.is_none() {
+            self.without_host_end.notify_one();
+        }
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
         writes.extend(open.cloned().map(Box::new).map(Write::Operation));
         self.records.intend(&writes).inspect_err(|_| self.shelf.remove(record.attachment.id, None))?;
@@ -285,12 +297,16 @@ impl<H: Host> Engine<H> {
 
 /// A dry run changes nothing, so it cannot look behind what is left.
 fn in_the_way(record: &Record) -> Failure {
-    let Attachment { id, spec, leftovers, .. } = &record.attachment;
+    let Attachment { id, spec, leftovers, state, .. } = &record.attachment;
+    let why = match state {
+        State::Attached => format!("was unplugged from {} by somebody", spec.uplink),
+        State::Attaching | State::Detaching | State::Detached | State::Incomplete => {
+            format!("was not wholly taken back: {}", leftovers.join("; "))
+        }
+    };
     let text = format!(
-        "{} of guest \"{}\" was not wholly taken back: {}; an attach begins with that, or `pwctl detach {id}` does it",
-        spec.ifname,
-        spec.guest,
-        leftovers.join("; ")
+        "{} of guest \"{}\" {why}; an attach begins with taking it back, or `pwctl detach {id}` does it",
+        spec.ifname, spec.guest
     );
     Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
 }

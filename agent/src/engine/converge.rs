@@ -106,6 +106,7 @@ impl<H: Host> Engine<H> {
         todo.extend(self.shelf.switches().into_iter().filter(is_unwanted).map(Todo::RemoveSwitch));
         let (mut records, _) = self.shelf.attachments();
         records.retain(|record| record.attachment.fleet.as_ref() == Some(&spec.fleet));
+        let links = self.links().await?;
         for wanted in &spec.attachments {
             let is_it = |record: &Arc<Record>| {
                 record.asked.guest == wanted.guest && record.asked.ifname == wanted.ifname
@@ -113,7 +114,10 @@ impl<H: Host> Engine<H> {
             let place = records.iter().position(is_it);
             match place.map(|place| records.swap_remove(place)) {
                 None => todo.push(Todo::Attach(Box::new(wanted.clone()))),
-                Some(record) if record.asked == *wanted && record.attachment.state == State::Attached => {}
+                Some(record)
+                    if record.asked == *wanted
+                        && record.attachment.state == State::Attached
+                        && self.is_plugged(&record, &links) => {}
                 Some(record) => todo.push(Todo::Replace(record, Box::new(wanted.clone()))),
             }
         }
@@ -196,7 +200,10 @@ impl Todo {
             }
             Self::Attach(spec) => (ChangeAction::Create, link(spec), plugged(spec)),
             Self::Replace(record, spec) => {
-                let detail = format!("{} → {}", plugged(&record.asked), plugged(spec));
+                let detail = match record.asked == **spec {
+                    true => format!("{}, which was changed meanwhile", plugged(spec)),
+                    false => format!("{} → {}", plugged(&record.asked), plugged(spec)),
+                };
                 (ChangeAction::Update, link(spec), detail)
             }
             Self::Detach(record) => (ChangeAction::Remove, link(&record.asked), plugged(&record.asked)),

@@ -32,7 +32,7 @@ impl<H: Host> Engine<H> {
         let engine = Arc::clone(self);
         let print = fingerprint.clone();
         let work = async move {
-            let _turn = engine.turns.acquire().await;
+            let _turn = engine.exits.acquire().await;
             let open = open_operation(request_id, print);
             engine.detach_all(&target, &open).await.map(Answer::Detached)
         };

@@ -26,7 +26,7 @@ const DECIDED: Duration = Duration::from_secs(2);
 impl<H: Host> Engine<H> {
     /// Reads the host's side and joins it with the guest's.
     pub(super) async fn ground(&self, spec: &AttachmentSpec, guest: GuestFacts) -> Result<Ground, Failure> {
-        let uplink = self.uplink(spec).await?;
+        let uplink = self.uplink(spec, guest.uplink).await?;
         let host_ifname_taken = match &spec.host_ifname {
             Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
             None => false,
@@ -45,7 +45,7 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// NO_UPLINK, UPLINK_BUSY, OVSDB_DOWN, NOT_SUPPORTED_HERE, INVALID_FIELD.
-    async fn uplink(&self, spec: &AttachmentSpec) -> Result<Found, Failure> {
+    async fn uplink(&self, spec: &AttachmentSpec, seen: Option<LinkFacts>) -> Result<Found, Failure> {
         let as_bridge = match spec.known_kind() {
             Some(Kind::LinuxBridge) => Some(SwitchKind::LinuxBridge),
             Some(Kind::Ovs) => Some(SwitchKind::Ovs),
@@ -56,7 +56,7 @@ impl<H: Host> Engine<H> {
             Some(Kind::Dummy) => return Ok(Found::Nothing),
         };
         let name = spec.uplink.link().ok_or_else(|| no_bridge(&spec.uplink))?;
-        match (self.find_bridge(name, as_bridge).await?, as_bridge) {
+        match (self.find_bridge(name, as_bridge, seen).await?, as_bridge) {
             (Ok(bridge), _) => Ok(Found::Bridge(bridge)),
             (Err(link), None) => Ok(Found::Macvlan(self.parent(spec, Some(*link)).await?)),
             (Err(link), Some(_)) => Err(other_than_a_bridge(&link)),
@@ -68,16 +68,18 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// NO_UPLINK, OVSDB_DOWN, NOT_SUPPORTED_HERE for another link, INVALID_FIELD when it is of another kind than asked.
     pub(super) async fn bridge(&self, name: &LinkName, asked: Option<SwitchKind>) -> Result<Bridge, Failure> {
-        self.find_bridge(name, asked).await?.map_err(|link| other_than_a_bridge(&link))
+        self.find_bridge(name, asked, None).await?.map_err(|link| other_than_a_bridge(&link))
     }
 
-    /// As [`Engine::bridge`], or the other link that has that name.
+    /// As [`Engine::bridge`], or the other link that has that name. `seen` is the link of that name, when it was just
+    /// looked at.
     async fn find_bridge(
         &self,
         name: &LinkName,
         asked: Option<SwitchKind>,
+        seen: Option<LinkFacts>,
     ) -> Result<Result<Bridge, Box<LinkFacts>>, Failure> {
-        let (link, found) = self.decided(name, asked).await?;
+        let (link, found) = self.decided(name, asked, seen).await?;
         let made = |kind| match asked {
             None => kind,
             Some(asked) => asked,
@@ -110,13 +112,17 @@ impl<H: Host> Engine<H> {
         &self,
         name: &LinkName,
         asked: Option<SwitchKind>,
+        mut seen: Option<LinkFacts>,
     ) -> Result<(Option<LinkFacts>, Option<Bridge>), Failure> {
         let deadline = Instant::now() + DECIDED;
         let mut switch = self.ovs.changes();
         let mut links = self.kernel.host_events();
         loop {
             switch.mark_unchanged();
-            let link = self.kernel.link(name).await.map_err(unreadable)?;
+            let link = match seen.take() {
+                Some(link) => Some(link),
+                None => self.kernel.link(name).await.map_err(unreadable)?,
+            };
             let found = match &link {
                 Some(link) if link.kind == "bridge" => Some(linux(link)),
                 // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.

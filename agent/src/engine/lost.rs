@@ -12,7 +12,6 @@ use super::Engine;
 use crate::engine::list::place;
 use crate::engine::records::Record;
 use crate::host::link::LinkFacts;
-use crate::host::watch::LinkChange;
 use crate::host::{Host, mark};
 
 /// What watchers are told.
@@ -23,25 +22,22 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 impl<H: Host> Engine<H> {
     /// Follows the host's links for as long as the agent runs.
     pub(super) fn follow_losses(self: &Arc<Self>) {
-        let mut links = self.kernel.host_events();
+        let mut links = self.kernel.host_losses();
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             loop {
                 match links.recv().await {
-                    Ok(event) if event.kind == LinkChange::Deleted => engine.link_is_gone(&event.name),
-                    Ok(_) => {}
+                    Ok(event) => engine.link_is_gone(&event.name),
                     Err(RecvError::Lagged(_)) => engine.sweep().await,
                     Err(RecvError::Closed) => return,
                 }
             }
         });
         let engine = Arc::clone(self);
-        let mut guests = self.kernel.guest_changes();
         tokio::spawn(async move {
-            // A guest can cause changes at will: many of them cost one look.
-            while guests.changed().await.is_ok() {
-                engine.look_into_guests().await;
-                tokio::time::sleep(BETWEEN_LOOKS).await;
+            loop {
+                engine.follow_guests().await;
+                engine.without_host_end.notified().await;
             }
         });
         let engine = Arc::clone(self);
@@ -57,6 +53,25 @@ impl<H: Host> Engine<H> {
                 was_there = is_there;
             }
         });
+    }
+
+    /// Follows guests for as long as there are attachments without a host's end.
+    async fn follow_guests(self: &Arc<Self>) {
+        let mut guests = match self.kernel.guest_changes() {
+            Ok(guests) => guests,
+            Err(error) => {
+                tracing::error!(%error, "the death of guests with links of NICs is not noticed");
+                return;
+            }
+        };
+        // A guest can cause changes at will: many of them cost one look.
+        while self.shelf.has_any_without_host_end() {
+            self.look_into_guests().await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            if guests.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     fn link_is_gone(self: &Arc<Self>, name: &str) {

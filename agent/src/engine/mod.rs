@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use pipewright_api::reason::Failure;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::engine::locks::Locks;
 use crate::engine::operations::Operations;
@@ -28,6 +28,7 @@ mod attach;
 mod converge;
 mod detach;
 mod ground;
+mod intact;
 mod list;
 pub mod locks;
 mod lost;
@@ -59,8 +60,12 @@ pub struct Engine<H> {
     shelf: Shelf,
     locks: Locks,
     turns: Semaphore,
+    /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
+    exits: Semaphore,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
+    /// Told when an attachment without a host's end is made: its guest is listened to from then on.
+    without_host_end: Notify,
     /// True once the agent is about to stop: who only waits or watches is sent away.
     stopping: watch::Sender<bool>,
 }
@@ -97,7 +102,9 @@ impl<H: Host> Engine<H> {
             shelf: Shelf::new(loaded.generation),
             locks: Locks::default(),
             turns: Semaphore::new(AT_ONCE),
+            exits: Semaphore::new(AT_ONCE),
             applying: tokio::sync::Mutex::default(),
+            without_host_end: Notify::new(),
             stopping: watch::Sender::new(false),
         });
         engine.recover(loaded).await?;

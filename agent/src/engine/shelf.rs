@@ -108,6 +108,11 @@ impl Shelf {
         self.lock().attachments.len()
     }
 
+    /// Whether there is an attachment without a host's end, whose going only its guest tells of.
+    pub(super) fn has_any_without_host_end(&self) -> bool {
+        self.lock().attachments.values().any(|record| record.attachment.host_ifname.is_none())
+    }
+
     /// Whether anything but this attachment or switch needs a bridge or another link of the host of that name. One that is
     /// being removed itself does not: of two that go at the same time, each would leave the link to the other.
     pub(super) fn is_used_by_others(&self, link: &LinkName, but: Uuid) -> bool {

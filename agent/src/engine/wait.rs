@@ -23,7 +23,7 @@ impl<H: Host> Engine<H> {
     /// NOT_READY with the last state seen, or what finding the guest fails with.
     pub async fn wait(&self, asked: Wait) -> Result<GuestLinkState, Failure> {
         let deadline = Instant::now() + asked.timeout;
-        let mut kernel = self.kernel.guest_changes();
+        let mut kernel = self.kernel.guest_changes().map_err(unreadable)?;
         let mut switch = self.ovs.changes();
         let mut guest = self.guests.find(&asked.guest).await?;
         let cookie = self.kernel.cookie(&guest.netns).await.map_err(|_| gone(&asked))?;

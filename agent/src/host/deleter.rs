@@ -42,7 +42,7 @@ pub(super) struct Queue {
 
 /// Something is being attached for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Attaching(Arc<Queue>);
+pub struct Attaching(Arc<Queue>);
 
 impl Drop for Attaching {
     fn drop(&mut self) {

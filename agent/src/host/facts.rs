@@ -36,6 +36,8 @@ pub struct GuestFacts {
     pub default_routes: Vec<SavedRoute>,
     /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`.
     pub ipv6_disabled: bool,
+    /// The host's link that the uplink names; looked at on the way, because each thread that is asked costs its waking.
+    pub uplink: Option<LinkFacts>,
 }
 
 impl Kernel {
@@ -90,24 +92,37 @@ impl Kernel {
         self.ask(move |requests| address::list_all(requests, index)).await
     }
 
-    /// What must be known of a guest before `ifname` is plugged into it, in one visit.
+    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
-    pub async fn guest(&self, guest: &Netns, ifname: &LinkName) -> io::Result<GuestFacts> {
-        let (ifname, inner) = (ifname.clone(), self.inner.clone());
-        let visit = move || {
+    pub async fn guest(
+        &self,
+        guest: &Netns,
+        ifname: &LinkName,
+        uplink: Option<&LinkName>,
+    ) -> io::Result<GuestFacts> {
+        let (ifname, uplink, inner) = (ifname.clone(), uplink.cloned(), self.inner.clone());
+        let sockets = self.inner.clone();
+        let before = move || {
+            let mut requests = sockets.sockets.take()?;
+            let uplink = uplink.map(|uplink| link::find(&mut requests, uplink.as_str())).transpose();
+            sockets.sockets.put_back(requests);
+            Ok(uplink?.flatten())
+        };
+        let visit = move |uplink| {
             let mut requests = Requests::open()?;
             let cookie = sys::netns_cookie(&requests)?;
             Ok(GuestFacts {
                 cookie,
                 is_host: inner.is_host_here(cookie)?,
-                ifname_taken: link::find(&mut requests, ifname.as_str())?.is_some(),
+                ifname_taken: is_taken(&requests, &ifname)?,
                 default_routes: route::replaced_by_a_default(&mut requests)?,
                 ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
+                uplink,
             })
         };
-        guest.run(visit).await
+        guest.run_after(before, visit).await
     }
 
     /// What a guest's link looks like from inside. From then on [`Kernel::guest_changes`] hears of the guest.
@@ -174,6 +189,15 @@ impl Kernel {
             number.ok_or_else(|| KernelError::new(libc::ENOENT, "the guest's namespace has no number"))
         })
         .await
+    }
+}
+
+/// Asks without the kernel's lock for links, which others may hold for long.
+fn is_taken(requests: &Requests, ifname: &LinkName) -> Result<bool, KernelError> {
+    match link::index(requests, ifname) {
+        Ok(_) => Ok(true),
+        Err(error) if error.errno == libc::ENODEV => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Root in a guest can cause such events at will, so their contents are not even read: they say "look again".
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +12,6 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What tells how far a guest's network has come.
@@ -31,47 +31,74 @@ const LOOKS: u32 = 100;
 const EVENTS: u32 = 256;
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// The task that listens; it ends with this value.
-#[derive(Debug)]
+/// Who listens, for as long as somebody waits: every attach causes a dozen events, and what reads them for nobody is
+/// missing where the attach is made.
+#[derive(Debug, Clone, Default)]
 pub(super) struct GuestWatch {
-    changes: watch::Receiver<u64>,
-    task: AbortHandle,
+    listening: Arc<Mutex<Option<watch::Sender<u64>>>>,
 }
 
 impl GuestWatch {
-    /// Begins to listen in the calling thread's network namespace. Needs a tokio runtime.
+    /// A number that changes with every change in any guest from now on. Needs a tokio runtime whose threads are in the
+    /// host's network namespace.
     ///
     /// # Errors
     /// What socket(2) and setsockopt(2) say.
-    pub(super) fn start() -> io::Result<Self> {
-        let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-        let socket = events.socket_mut();
-        socket.set_listen_all_namespaces(true)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        for group in GROUPS {
-            socket.add_membership(group as u32)?;
+    pub(super) fn changes(&self) -> io::Result<watch::Receiver<u64>> {
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(teller) = &*listening {
+            return Ok(teller.subscribe());
         }
+        let events = open()?;
         let (teller, changes) = watch::channel(0);
-        let task = tokio::spawn(listen(events, teller)).abort_handle();
-        Ok(Self { changes, task })
+        *listening = Some(teller.clone());
+        let watch = self.clone();
+        tokio::spawn(async move {
+            while !watch.is_over(&teller) {
+                tokio::select! {
+                    () = teller.closed() => {}
+                    () = listen(&events, &teller) => {
+                        // What waits now is told that nothing is heard any more; who comes next begins anew.
+                        watch.end();
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(changes)
     }
 
-    /// A number that changes with every change in any guest.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+    /// Whether the last one who waited has gone; nobody can come while it is found out.
+    fn is_over(&self, teller: &watch::Sender<u64>) -> bool {
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = teller.receiver_count() == 0;
+        if is_over {
+            *listening = None;
+        }
+        is_over
+    }
+
+    fn end(&self) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-impl Drop for GuestWatch {
-    fn drop(&mut self) {
-        self.task.abort();
+fn open() -> io::Result<TokioSocket> {
+    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+    let socket = events.socket_mut();
+    socket.set_listen_all_namespaces(true)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    for group in GROUPS {
+        socket.add_membership(group as u32)?;
     }
+    Ok(events)
 }
 
-async fn listen(events: TokioSocket, teller: watch::Sender<u64>) {
+/// Tells of changes until the socket fails.
+async fn listen(events: &TokioSocket, teller: &watch::Sender<u64>) {
     let (mut looks, mut window_ends) = (0, Instant::now());
     loop {
-        let mut heard = one(&events).await;
+        let mut heard = one(events).await;
         for _ in 0..EVENTS {
             match heard {
                 Ok(()) => {}
@@ -82,7 +109,7 @@ async fn listen(events: TokioSocket, teller: watch::Sender<u64>) {
                     return;
                 }
             }
-            match one(&events).now_or_never() {
+            match one(events).now_or_never() {
                 Some(next) => heard = next,
                 None => break,
             }

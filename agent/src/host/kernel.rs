@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::host::deleter::{Deleter, Queue};
+use crate::host::deleter::{Attaching, Deleter, Queue};
 use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
@@ -90,7 +90,7 @@ impl Kernel {
             sockets: Sockets::default(),
             watch: Watch::start(deletions.clone())?,
             deleter: Deleter::start(deletions)?,
-            guest_watch: GuestWatch::start()?,
+            guest_watch: GuestWatch::default(),
         };
         delete_doomed(&inner.sockets)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -125,6 +125,12 @@ impl Kernel {
         }
     }
 
+    /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some
+    /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time.
+    pub fn attaching(&self) -> Attaching {
+        self.inner.deleter.attaching()
+    }
+
     /// Whether a namespace is the host's own, or that of its first process: no guest. [`Kernel::guest`] knows better: it
     /// looks from inside.
     pub fn is_host(&self, cookie: u64) -> bool {
@@ -141,8 +147,16 @@ impl Kernel {
 
     /// Changes with every change of links, addresses, routes or neighbours in any guest (and the host): a reason to look
     /// again. Guests that hold no veth of ours are heard after [`Kernel::link_state`] looked at them once.
-    pub fn guest_changes(&self) -> watch::Receiver<u64> {
+    ///
+    /// # Errors
+    /// What socket(2) and setsockopt(2) say.
+    pub fn guest_changes(&self) -> io::Result<watch::Receiver<u64>> {
         self.inner.guest_watch.changes()
+    }
+
+    /// Every link of the host that goes from now on. A receiver that lags is told so, and lists the links anew.
+    pub fn host_losses(&self) -> broadcast::Receiver<LinkEvent> {
+        self.inner.watch.subscribe_to_losses()
     }
 
     /// Every change of a link of the host from now on. A receiver that lags is told so, and lists the links anew.

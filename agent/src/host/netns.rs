@@ -115,10 +115,22 @@ impl Netns {
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
+        self.run_after(|| Ok(()), |()| job()).await
+    }
+
+    /// As [`Netns::run`], with something that the thread does in the host before it enters.
+    ///
+    /// # Errors
+    /// What `before` says, and as [`Netns::run`].
+    pub(super) async fn run_after<A, T: Send + 'static>(
+        &self,
+        before: impl FnOnce() -> io::Result<A> + Send + 'static,
+        job: impl FnOnce(A) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let netns = self.clone();
         let (answer, answered) = oneshot::channel();
         thread::Builder::new().name("in-netns".to_owned()).spawn(move || {
-            let result = netns.enter().and_then(|()| job());
+            let result = before().and_then(|before| netns.enter().and_then(|()| job(before)));
             drop(netns);
             // Nobody is left to tell when the caller went away.
             let _unheard = answer.send(result);

@@ -110,7 +110,8 @@ pub(super) fn list(
     Ok(routes.filter(|route| route.is_in_main() && (oif.is_none() || route.oif == oif)).collect())
 }
 
-/// The default routes that `ip route add default` would collide with (`File exists`).
+/// The default routes that `ip route add default` would collide with (`File exists`), or that would win over it: of two the
+/// one with the lower metric is used, and a gateway that was asked for would lie idle.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -119,7 +120,7 @@ pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<Saved
     for (family, metric) in [(AddressFamily::Inet, 0), (AddressFamily::Inet6, IPV6_METRIC)] {
         for body in dump(requests, family, None)? {
             let Some(route) = Route::read(&body) else { continue };
-            if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric == metric {
+            if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric <= metric {
                 let text = route.text(requests);
                 saved.push(SavedRoute { text, message: saved_route::to_hex(&body) });
             }

@@ -81,6 +81,8 @@ struct Shared {
     waiting: Mutex<Waiting>,
     deletions: Arc<Queue>,
     events: broadcast::Sender<LinkEvent>,
+    /// Only of links that are gone: who waits for those is not to be woken by every attach.
+    losses: broadcast::Sender<LinkEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +143,9 @@ impl Shared {
             }
         }
         // Nobody subscribed is fine, too.
+        if event.kind == LinkChange::Deleted {
+            let _unheard = self.losses.send(event.clone());
+        }
         let _unheard = self.events.send(event);
     }
 }
@@ -160,6 +165,7 @@ impl Watch {
             waiting: Mutex::default(),
             deletions,
             events: broadcast::Sender::new(BACKLOG),
+            losses: broadcast::Sender::new(BACKLOG),
         });
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let mut listener = Listener {
@@ -183,6 +189,11 @@ impl Watch {
         waiting.entries.insert(id, (which, teller.clone()));
         drop(waiting);
         Waiter { id, shared: self.shared.clone(), seen, teller }
+    }
+
+    /// All links that go from now on.
+    pub(super) fn subscribe_to_losses(&self) -> broadcast::Receiver<LinkEvent> {
+        self.shared.losses.subscribe()
     }
 
     /// All changes from now on.

@@ -47,7 +47,9 @@ fn a_name_taken_in_the_guest_is_refused_and_leaves_nothing() {
         assert_eq!(errno(&refused), (libc::EEXIST, "link eth1 exists in the guest".to_owned()));
         assert_eq!(refused.index, 0);
         assert_eq!((host.space.links(), guest.links()), (vec![], vec!["eth1".to_owned()]));
-        assert!(host.kernel.guest(&guest.open(), &name("eth1")).await.unwrap().ifname_taken);
+        assert!(
+            host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().ifname_taken
+        );
     });
 }
 
@@ -233,7 +235,9 @@ fn ipv6_is_switched_on_in_a_guest_without_it() {
         guest.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
         let veth = veth(10, None);
         let address = Step::AddAddress { ifname: name("eth1"), address: "2001:db8::10/64".parse().unwrap() };
-        assert!(host.kernel.guest(&guest.open(), &name("eth1")).await.unwrap().ipv6_disabled);
+        assert!(
+            host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().ipv6_disabled
+        );
 
         let without = vec![Step::CreateVeth(veth.clone()), address.clone()];
         let refused = host.take(&guest, without).await.unwrap_err();
@@ -254,7 +258,7 @@ fn the_hosts_own_namespace_is_no_guest() {
         let first = Netns::of_process(std::process::id()).unwrap().netns;
 
         for host_space in [own, first] {
-            assert!(host.kernel.guest(&host_space, &name("eth1")).await.unwrap().is_host);
+            assert!(host.kernel.guest(&host_space, &name("eth1"), Some(&name("br0"))).await.unwrap().is_host);
             let steps = plan(&veth(11, None), &["192.0.2.10/24"], None);
             let refused = host.kernel.take(Some(&host_space), steps).await.unwrap_err();
             assert_eq!(errno(&refused).0, libc::EPERM);

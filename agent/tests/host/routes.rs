@@ -21,7 +21,7 @@ fn routes(guest: &Space) -> String {
 }
 
 async fn replaced(host: &Host, guest: &Space) -> Vec<SavedRoute> {
-    host.kernel.guest(&guest.open(), &name("eth1")).await.unwrap().default_routes
+    host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().default_routes
 }
 
 /// A plan that replaces what is there.
@@ -86,11 +86,11 @@ fn default_routes_without_a_gateway_over_several_or_to_nowhere_come_back() {
 }
 
 #[test]
-fn a_default_route_with_another_metric_is_not_in_the_way() {
+fn a_default_route_with_a_higher_metric_is_not_in_the_way() {
     on_a_host(async |host| {
         let guest = guest_with_a_network();
         guest.ip("route add default via 198.51.100.1 dev eth0 metric 100");
-        guest.ip("-6 route add default via 2001:db8:1::1 dev eth0 metric 100");
+        guest.ip("-6 route add default via 2001:db8:1::1 dev eth0 metric 2048");
 
         assert_eq!(replaced(&host, &guest).await, vec![]);
         replace_and_restore(&host, &guest, "192.0.2.10/24", "192.0.2.1").await;

@@ -70,7 +70,7 @@ fn neighbours_learn_the_new_mac_address_at_once() {
         }
         let guest = Space::new("g");
         let veth = veth(2, Some("br0"));
-        let mut changes = host.kernel.guest_changes();
+        let mut changes = host.kernel.guest_changes().unwrap();
 
         host.take(&guest, plan(&veth, &["192.0.2.10/24", "2001:db8::10/64"], None)).await.unwrap();
 
@@ -93,7 +93,7 @@ fn the_state_of_a_link_is_seen_from_inside_and_its_changes_are_heard() {
         let guest = Space::new("g");
         let eth1 = name("eth1");
         assert_eq!(host.kernel.link_state(&guest.open(), &eth1).await.unwrap(), GuestLinkState::default());
-        let mut changes = host.kernel.guest_changes();
+        let mut changes = host.kernel.guest_changes().unwrap();
         changes.mark_unchanged();
 
         let veth = veth(3, Some("br0"));
@@ -124,7 +124,7 @@ fn a_change_in_a_guest_without_a_link_of_ours_is_heard_after_a_look() {
     on_a_host(async |host| {
         let guest = Space::new("g");
         host.kernel.link_state(&guest.open(), &name("eth7")).await.unwrap();
-        let mut changes = host.kernel.guest_changes();
+        let mut changes = host.kernel.guest_changes().unwrap();
 
         guest.ip("link add eth7 type bridge");
 
@@ -146,7 +146,7 @@ fn an_address_with_duplicate_detection_is_tentative_at_first() {
         host.take(&guest, steps.into_iter().filter(|step| !matches!(step, Step::Announce { .. })).collect())
             .await
             .unwrap();
-        let mut changes = host.kernel.guest_changes();
+        let mut changes = host.kernel.guest_changes().unwrap();
 
         guest.ip("addr add 2001:db8::10/64 dev eth1");
 

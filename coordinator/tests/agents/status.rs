@@ -40,7 +40,11 @@ fn there(spec: wire::AttachmentSpec) -> wire::Attachment {
         mtu: 1500,
         fleet: "lab".to_owned(),
         created_at: Some(pbjson_types::Timestamp::default()),
-        observed: Some(wire::ObservedLink { present: true, ..wire::ObservedLink::default() }),
+        observed: Some(wire::ObservedLink {
+            present: true,
+            bridge: spec.uplink.clone(),
+            ..wire::ObservedLink::default()
+        }),
         spec: Some(wire::AttachmentSpec {
             host_ifname: "pwabcdefghijkl".to_owned(),
             mac: "02:00:5e:00:53:01".to_owned(),
@@ -124,6 +128,10 @@ fn what_is_as_wanted_and_does_not_work_is_broken() {
 
     let gone = broken(|one| one.observed = Some(wire::ObservedLink::default()));
     assert_eq!(gone, con1(Standing::Broken("its host end pwabcdefghijkl is gone".to_owned())));
+
+    let unplugged = broken(|one| one.observed.as_mut().unwrap().bridge.clear());
+    let said = "its host end pwabcdefghijkl is not in ovs0; apply plugs it";
+    assert_eq!(unplugged, con1(Standing::Broken(said.to_owned())));
 
     let error =
         broken(|one| one.observed.as_mut().unwrap().ovs_error = "could not open network device".to_owned());
