@@ -3,6 +3,7 @@
 
 mod bridges;
 mod crowd;
+mod nics;
 mod refusals;
 mod switches;
 mod tools;

@@ -1,0 +1,68 @@
+//! NICs of the host, and links that lead nowhere.
+
+use anyhow::Result;
+use pipewright_tests::{Reach, Snapshot, needs, reach};
+
+use super::{Stage, addresses, link, routes};
+
+#[test]
+fn containers_on_a_nic_reach_each_other_and_not_their_host() -> Result<()> {
+    needs!(Root, Docker, Macvlan);
+    let stage = Stage::plain()?;
+    let test1 = stage.host.container("test1")?;
+    let test2 = stage.host.container("test2")?;
+    stage.host.inside().ip("address add 192.0.2.145/24 dev eth1")?;
+    let mac = stage.host.inside().ip_json("link show dev eth1")?[0]["address"]
+        .as_str()
+        .unwrap_or_default()
+        .to_uppercase();
+    let before = Snapshot::take(&stage.host)?;
+
+    // README, "Connect a container to a local physical interface", and the tutorial's first method; then by the NIC's
+    // MAC address, in upper case, which never matches in pipework.
+    stage.pipework("eth1 $test1 192.0.2.10/24@192.0.2.1")?;
+    stage.pipework(&format!("mac:{mac} $test2 192.0.2.11/24 26:2e:71:98:60:8f"))?;
+
+    let (one, two) = (test1.inside()?, test2.inside()?);
+    assert_eq!(addresses(&test1, "eth1")?, ["192.0.2.10/24"]);
+    assert_eq!(routes(&test1)?, ["default via 192.0.2.1 dev eth1"]);
+    assert_eq!(link(&test2, "eth1")?["address"], "26:2e:71:98:60:8f");
+    assert_eq!(reach(&one, &two, "192.0.2.11".parse()?)?, Reach::BOTH);
+    assert_eq!(reach(&one, stage.host.inside(), "192.0.2.145".parse()?)?, Reach::NEITHER);
+
+    for guest in [&test1, &test2] {
+        stage.agent.ctl(&format!("detach {}", guest.reference()))?.ok()?;
+    }
+    before.wait_same(&stage.host)?;
+    stage.host.inside().ip("address del 192.0.2.145/24 dev eth1")?;
+    stage.end()
+}
+
+#[test]
+fn a_vlan_of_a_nic_is_made_for_its_containers_and_goes_with_the_last() -> Result<()> {
+    needs!(Root, Docker, Macvlan, Vlan);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+    let before = Snapshot::take(&stage.host)?;
+
+    stage.pipework("eth1 $web 192.0.2.10/24 @100")?;
+    assert!(stage.host.inside().has_link("eth1.100")?);
+    stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+
+    before.wait_same(&stage.host)?;
+    stage.end()
+}
+
+#[test]
+fn a_dummy_leads_nowhere() -> Result<()> {
+    needs!(Root, Docker, Dummy);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+
+    // README, "Add a dummy interface".
+    stage.pipework("dummy $web 192.0.2.101/24@192.0.2.1")?;
+
+    assert_eq!(addresses(&web, "eth1")?, ["192.0.2.101/24"]);
+    assert_eq!(routes(&web)?, ["default via 192.0.2.1 dev eth1"]);
+    stage.end()
+}
