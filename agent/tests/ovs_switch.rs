@@ -3,7 +3,6 @@
 
 mod ovs_server;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ovs_server::OvsServer;
@@ -128,23 +127,6 @@ async fn a_bridge_of_somebody_else_is_used_and_left_alone() {
 
     assert!(!ovs.bridge(&name("br0")).await.unwrap().unwrap().is_ours);
     assert_eq!(server.find("Bridge", "name", "name=br0"), ["br0"]);
-}
-
-#[tokio::test]
-async fn labels_are_external_ids_of_the_interface() {
-    let server = server_with_bridge();
-    let (ovs, id) = (connect(&server), Uuid::new_v4());
-    let labels = BTreeMap::from([
-        ("pipework.containername".to_owned(), "/web".to_owned()),
-        ("pipework.vlan".to_owned(), String::new()),
-    ]);
-    let labels = Labels::try_from(labels).unwrap();
-
-    ovs.plug(Plug { labels, ..plug("br0", "veth1pl7", id) }).await.unwrap();
-
-    let marks = server.vsctl(&["get", "Interface", "veth1pl7", "external_ids"]);
-    let expected = format!("{{pipework.containername=\"/web\", pipework.vlan=\"\", pipewright-id=\"{id}\"}}");
-    assert_eq!(marks.trim(), expected);
 }
 
 #[tokio::test]
