@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
 
 pub(crate) mod proxy;
+pub(crate) mod switch;
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
