@@ -133,7 +133,9 @@ fn what_does_not_fit_the_bridge_is_refused_without_any_effect() -> Result<()> {
     needs!(Root, Ovs);
     let scene = Scene::ovs()?;
     let guest = scene.host.guest("web")?;
-    scene.host.inside().ip("link add br7 mtu 1400 up type bridge")?;
+    // Without a link-local address, which would come a moment later by itself.
+    scene.host.inside().ip("link add br7 mtu 1400 type bridge")?;
+    scene.host.inside().ip("link set br7 addrgenmode none up")?;
     let steps = noting(&scene)?;
     let (before, asked_before) = (scene.snapshot()?, next_cfg(&scene)?);
     let vlan = Some(Vlan::AccessVlan(100));
