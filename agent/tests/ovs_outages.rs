@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use ovs_server::proxy::{Proxy, Replies};
 use ovs_server::switch::{connect, impatient, name, plug, server_with_bridge, vlan};
-use pipewright_agent::switches::ovs::{
-    Datapath, Ovs, Patience, SwitchError, Unplugged,
-};
+use pipewright_agent::switches::ovs::{Datapath, Ovs, Patience, SwitchError, Unplugged};
 use uuid::Uuid;
 
 #[tokio::test]
