@@ -37,6 +37,11 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::ParentBusy { parent, .. } => {
             Failure::new(Reason::UplinkBusy, text).with("holder", format!("link {parent}"))
         }
+        StepError::NoLease { .. } => {
+            let hint = "look whether one serves that network, or give an address with --ip";
+            let text = format!("{text}; {hint}");
+            Failure::new(Reason::StepFailed, text).with_code(Code::FailedPrecondition)
+        }
         StepError::NotAsAsked { .. } | StepError::NotForwarding { .. } | StepError::Injected { .. } => {
             Failure::new(Reason::StepFailed, text)
         }

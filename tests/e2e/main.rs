@@ -6,6 +6,7 @@
 mod agent_life;
 mod ask;
 mod containers;
+mod dhcp;
 mod docker_door;
 mod docker_down;
 mod fleet;

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod ctl;
+pub mod dhcp;
 pub mod docker;
 pub mod fabric;
 pub mod guest;
@@ -21,6 +22,7 @@ pub mod snapshot;
 pub mod undertaker;
 
 pub use agent::{Agent, AgentOptions};
+pub use dhcp::DhcpServer;
 pub use docker::Docker;
 pub use guest::Guest;
 pub use host::Host;

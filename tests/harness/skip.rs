@@ -13,6 +13,8 @@ pub enum Need {
     Ovs,
     /// A Docker daemon that can be run privately.
     Docker,
+    /// dnsmasq and busybox's udhcpd.
+    Dhcp,
     /// `strace`, with the right to trace.
     Strace,
     /// A kernel with macvlan.
@@ -43,6 +45,7 @@ impl Need {
             Self::Ipvlan => lacks("ipvlan", "kernel-lacks-ipvlan"),
             Self::Dummy => lacks("dummy", "kernel-lacks-dummy"),
             Self::Vlan => lacks("vlan", "kernel-lacks-8021q"),
+            Self::Dhcp => runs("dnsmasq", &["--version"]).map(|why| ("no-dhcp", why)),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
         }

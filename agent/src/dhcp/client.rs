@@ -168,37 +168,41 @@ impl Client {
         }
     }
 
+    /// Whether there is nothing to send or to hear before the lease's next time.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.state, State::Bound(_))
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Moment) -> Vec<Action> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }
-        let mut actions = Vec::new();
         if let Some(lease) = self.lease()
             && lease.ends_at().is_some_and(|end| now >= end)
         {
             self.had = Some(lease.ip);
-            actions.push(Action::Ended);
             self.start_over(now);
+            return vec![Action::Ended];
         }
         match self.state.clone() {
-            State::Selecting => actions.push(self.discover(now)),
+            State::Selecting => vec![self.discover(now)],
             State::Requesting(_) if self.tries >= REQUESTS => {
                 self.start_over(now);
-                actions.push(self.discover(now));
+                vec![self.discover(now)]
             }
-            State::Requesting(offer) => actions.push(self.request(&offer, now)),
+            State::Requesting(offer) => vec![self.request(&offer, now)],
             State::Rebooting(lease) if self.tries >= REBOOTS => {
                 // "The client may choose to use the previously allocated address" (RFC 2131 §3.2).
                 self.due = lease.renew_at();
                 self.state = State::Bound(lease);
+                Vec::new()
             }
-            State::Rebooting(lease) => actions.push(self.confirm(&lease, now)),
+            State::Rebooting(lease) => vec![self.confirm(&lease, now)],
             State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => {
-                actions.push(self.ask_for_more(lease, now));
+                vec![self.ask_for_more(lease, now)]
             }
         }
-        actions
     }
 
     /// A message came from `from`.

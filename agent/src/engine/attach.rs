@@ -182,7 +182,7 @@ impl<H: Host> Engine<H> {
     /// From what is asked and what is there to a record that says all.
     async fn decide(&self, wish: &Wish, guest: GuestIdentity, facts: GuestFacts) -> Result<Record, Failure> {
         let id = Uuid::new_v4();
-        let ground = self.ground(&wish.spec, facts).await?;
+        let ground = self.ground(&wish.spec, guest.clone(), facts).await?;
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) };
         let Decision { plan, kind, mode, host_end, mac, mtu } = kinds::plan(&wish.spec, &ground, derived)?;
         let spec = AttachmentSpec {
@@ -209,7 +209,14 @@ impl<H: Host> Engine<H> {
             leftovers: Vec::new(),
             lease: None,
         };
-        Ok(Record { attachment, asked: wish.spec.clone(), plan, request: wish.request, netns_id: None })
+        Ok(Record {
+            attachment,
+            asked: wish.spec.clone(),
+            plan,
+            request: wish.request,
+            netns_id: None,
+            lease: None,
+        })
     }
 
     /// Writes the intent. From here on a crash is made good by the next start.
@@ -228,11 +235,15 @@ impl<H: Host> Engine<H> {
     async fn settle(&self, record: &Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Attached;
+        record.hold(self.kernel.leases().given(record.attachment.id));
         let record = self.shelf.put(record, None);
         let answer = Answer::Attached { attachment: Box::new(record.attachment.clone()), created: true };
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
         writes.extend(answered(open, answer));
         self.records.settle(writes).await?;
+        if let Some(lease) = &record.lease {
+            self.timetable.at(record.attachment.id, lease.renew_at());
+        }
         Ok(record)
     }
 

@@ -101,6 +101,7 @@ impl<H: Host> Engine<H> {
             writes.push(Write::NoAttachment(id));
             self.records.settle(writes).await?;
             self.shelf.remove(id, cause);
+            self.timetable.forget(id);
             return Ok(detached(&record));
         }
         let mut record = (*record).clone();
@@ -120,7 +121,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// The guest's namespace, if something has to be undone in it and it is still the one that was attached to.
-    async fn reopen(&self, record: &Record) -> Option<Netns> {
+    pub(super) async fn reopen(&self, record: &Record) -> Option<Netns> {
         if !step::undo(&record.plan).iter().any(Step::is_in_guest) {
             return None;
         }

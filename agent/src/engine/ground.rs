@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind, Uplink};
@@ -25,13 +26,19 @@ const DECIDED: Duration = Duration::from_secs(2);
 
 impl<H: Host> Engine<H> {
     /// Reads the host's side and joins it with the guest's.
-    pub(super) async fn ground(&self, spec: &AttachmentSpec, guest: GuestFacts) -> Result<Ground, Failure> {
+    pub(super) async fn ground(
+        &self,
+        spec: &AttachmentSpec,
+        identity: GuestIdentity,
+        guest: GuestFacts,
+    ) -> Result<Ground, Failure> {
         let uplink = self.uplink(spec, guest.uplink).await?;
         let host_ifname_taken = match &spec.host_ifname {
             Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
             None => false,
         };
         Ok(Ground {
+            guest: identity,
             uplink,
             ifname_taken: guest.ifname_taken,
             host_ifname_taken,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pipewright_api::attachment::{Attachment, Listing, ObservedLink, Page};
 use pipewright_api::event::Event;
@@ -19,6 +20,7 @@ use crate::engine::ground::unreadable;
 use crate::engine::operations::Answer;
 use crate::engine::records::Record;
 use crate::engine::shelf::is_meant;
+use crate::host::dhcp::now;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
 use crate::step;
@@ -52,7 +54,9 @@ impl<H: Host> Engine<H> {
                     None => in_guests.get(&record.attachment.id),
                 };
                 let observed = self.observe(&record.attachment, link, &by_index);
-                Attachment { observed: Some(observed), ..record.attachment.clone() }
+                // By the wall clock as it is now; somebody may have set it since.
+                let lease = record.lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
+                Attachment { observed: Some(observed), lease, ..record.attachment.clone() }
             })
             .collect();
         Ok(Page { listing: Listing { attachments, revision }, next })

@@ -19,6 +19,7 @@ use crate::engine::locks::Locks;
 use crate::engine::operations::Operations;
 use crate::engine::records::{Loaded, Records};
 use crate::engine::shelf::Shelf;
+use crate::engine::timetable::Timetable;
 use crate::guests::Guests;
 use crate::host::Host;
 use crate::host::kernel::Kernel;
@@ -29,6 +30,7 @@ mod converge;
 mod detach;
 mod ground;
 mod intact;
+mod leases;
 mod list;
 pub mod locks;
 mod lost;
@@ -39,6 +41,7 @@ mod recover;
 mod shelf;
 mod show;
 mod switch;
+mod timetable;
 mod tool;
 mod undo;
 mod wait;
@@ -62,6 +65,9 @@ pub struct Engine<H> {
     turns: Semaphore,
     /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
     exits: Semaphore,
+    /// Exchanges with DHCP servers.
+    keeping: Semaphore,
+    timetable: Timetable,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
     /// Told when an attachment without a host's end is made: its guest is listened to from then on.
@@ -103,12 +109,15 @@ impl<H: Host> Engine<H> {
             locks: Locks::default(),
             turns: Semaphore::new(AT_ONCE),
             exits: Semaphore::new(AT_ONCE),
+            keeping: Semaphore::new(leases::AT_ONCE),
+            timetable: Timetable::default(),
             applying: tokio::sync::Mutex::default(),
             without_host_end: Notify::new(),
             stopping: watch::Sender::new(false),
         });
         engine.recover(loaded).await?;
         engine.follow_losses();
+        engine.keep_leases();
         Ok(engine)
     }
 

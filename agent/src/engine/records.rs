@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::dhcp::lease::Lease;
 use crate::engine::operations::Operation;
 use crate::step::Step;
 
@@ -40,6 +41,9 @@ pub struct Record {
     /// guest's death.
     #[serde(default)]
     pub netns_id: Option<i32>,
+    /// What the DHCP server gave.
+    #[serde(default)]
+    pub lease: Option<Lease>,
 }
 
 /// A bridge that a fleet wants.

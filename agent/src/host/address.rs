@@ -1,14 +1,15 @@
 //! Addresses of links.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use pipewright_api::net::InterfaceAddr;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 
 use crate::host::message::{attributes, read_u32};
@@ -39,6 +40,10 @@ pub struct Address {
 /// `ip addr add ADDRESS dev INDEX`, IPv4 with the broadcast address of its subnet, IPv6 with `nodad`: duplicate address
 /// detection (RFC 4862 §5.4) would keep the address unusable for a second, and who asks for a fixed address has given it out.
 pub(super) fn add(index: u32, address: InterfaceAddr) -> Request {
+    Request::new(RouteNetlinkMessage::NewAddress(message(index, address)), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn message(index: u32, address: InterfaceAddr) -> AddressMessage {
     let net = address.net();
     let mut message = AddressMessage::default();
     message.header.family = family(net.addr());
@@ -57,7 +62,23 @@ pub(super) fn add(index: u32, address: InterfaceAddr) -> Request {
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
     }
-    Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    message
+}
+
+/// `ip addr replace ADDRESS dev INDEX valid_lft SECONDS preferred_lft SECONDS`: the kernel itself takes an address away
+/// whose lease nobody renews. `None` lasts for ever.
+pub(super) fn lease(index: u32, address: InterfaceAddr, lasts: Option<Duration>) -> Request {
+    let seconds = lasts.map_or(u32::MAX, |lasts| u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+    let mut message = message(index, address);
+    let mut lifetime = CacheInfo::default();
+    (lifetime.ifa_valid, lifetime.ifa_preferred) = (seconds, seconds);
+    message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+    Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// `ip addr del ADDRESS dev INDEX`
+pub(super) fn remove(index: u32, address: InterfaceAddr) -> Request {
+    Request::new(RouteNetlinkMessage::DelAddress(message(index, address)), 0)
 }
 
 /// The addresses of a link, of one family.

@@ -8,6 +8,7 @@ use std::thread;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::host::deleter::{Attaching, Deleter, Queue};
+use crate::host::dhcp::Leases;
 use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
@@ -34,6 +35,7 @@ pub(super) struct Inner {
     pub(super) watch: Watch,
     pub(super) deleter: Deleter,
     guest_watch: GuestWatch,
+    pub(super) leases: Leases,
 }
 
 impl Inner {
@@ -91,6 +93,7 @@ impl Kernel {
             watch: Watch::start(deletions.clone())?,
             deleter: Deleter::start(deletions)?,
             guest_watch: GuestWatch::default(),
+            leases: Leases::default(),
         };
         delete_doomed(&inner.sockets)?;
         Ok(Self { inner: Arc::new(inner) })

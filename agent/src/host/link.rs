@@ -321,6 +321,11 @@ pub(super) fn set_group(index: u32, group: u32) -> Request {
     change(index, vec![LinkAttribute::Group(group)])
 }
 
+/// `ip link set INDEX mtu BYTES`
+pub(super) fn set_mtu(index: u32, bytes: u32) -> Request {
+    change(index, vec![LinkAttribute::Mtu(bytes)])
+}
+
 /// `ip link del INDEX`
 pub(super) fn delete(index: u32) -> Request {
     let mut message = LinkMessage::default();

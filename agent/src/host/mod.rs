@@ -7,8 +7,10 @@ use crate::step::{Step, StepError};
 
 pub mod address;
 mod announce;
+pub mod boot_timer;
 mod bridge;
 mod deleter;
+pub mod dhcp;
 pub mod facts;
 mod guest_link;
 mod guest_watch;

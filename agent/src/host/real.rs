@@ -2,14 +2,14 @@
 
 use crate::host::kernel::Kernel;
 use crate::host::netns::Netns;
-use crate::host::{Host, Refused, ovs_steps};
+use crate::host::{Host, Refused, dhcp, ovs_steps};
 use crate::step::{Place, Step};
 use crate::switches::ovs::Ovs;
 
 /// Takes each step where it lies.
 #[derive(Debug, Clone)]
 pub struct RealHost {
-    /// Takes steps by netlink and sysctl.
+    /// Takes steps by netlink and sysctl, and those of DHCP.
     pub kernel: Kernel,
     /// Takes steps by OVSDB.
     pub ovs: Ovs,
@@ -38,6 +38,9 @@ impl Host for RealHost {
             let result = match run[0].place() {
                 Place::Kernel => self.kernel.take(guest, run.to_vec()).await,
                 Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
+                Place::Dhcp => dhcp::take(&self.kernel, guest, &run[0])
+                    .await
+                    .map_err(|error| Refused { index: 0, error }),
                 Place::Ovs => {
                     ovs_steps::take(&self.ovs, &run[0]).await.map_err(|error| Refused { index: 0, error })
                 }

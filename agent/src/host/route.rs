@@ -51,14 +51,28 @@ pub(super) struct Route {
 
 /// `ip route add …`
 pub(super) fn add(route: &GuestRoute, oif: u32) -> Request {
+    Request::new(RouteNetlinkMessage::NewRoute(unicast(route, oif)), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// `ip route add … proto dhcp src ADDRESS`
+pub(super) fn lease(route: &GuestRoute, oif: u32, source: IpAddr) -> Request {
+    let mut message = unicast(route, oif);
+    message.header.protocol = RouteProtocol::Dhcp;
+    message.attributes.push(RouteAttribute::PrefSource(address(source)));
+    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn unicast(route: &GuestRoute, oif: u32) -> RouteMessage {
     let mut message = message(route, oif);
     message.header.kind = RouteType::Unicast;
+    // As ip(8) does for what an administrator adds.
+    message.header.protocol = RouteProtocol::Boot;
     message.header.scope = match (route.destination, route.via) {
         // IPv6 knows no scopes of routes.
         (IpNet::V4(_), None) => RouteScope::Link,
         (IpNet::V4(_), Some(_)) | (IpNet::V6(_), _) => RouteScope::Universe,
     };
-    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    message
 }
 
 /// `ip route del …`
@@ -73,8 +87,6 @@ fn message(route: &GuestRoute, oif: u32) -> RouteMessage {
     message.header.address_family = family(route.destination.addr());
     message.header.destination_prefix_length = route.destination.prefix_len();
     message.header.table = MAIN;
-    // As ip(8) does for what an administrator adds.
-    message.header.protocol = RouteProtocol::Boot;
     message.attributes = vec![RouteAttribute::Oif(oif)];
     if route.destination.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(address(route.destination.network())));

@@ -3,7 +3,10 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// `SO_NETNS_COOKIE` of asm-generic/socket.h; the libc crate does not have it.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -77,16 +80,7 @@ pub fn send_frame(
     to: [u8; 6],
     payload: &[u8],
 ) -> io::Result<()> {
-    let [a, b, c, d, e, g] = to;
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: ethertype.to_be(),
-        sll_ifindex: index.cast_signed(),
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 6,
-        sll_addr: [a, b, c, d, e, g, 0, 0],
-    };
+    let address = link_address(index, ethertype, to);
     // SAFETY: payload and address are valid for the lengths that are given with them, for the whole call.
     let sent = unsafe {
         libc::sendto(
@@ -101,6 +95,94 @@ pub fn send_frame(
     match sent {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// Registers a descriptor with the runtime, to wait until something can be read from it.
+///
+/// # Errors
+/// What epoll_ctl(2) says.
+pub fn await_input(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open and the same for as long as the `AsyncFd` owns it.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
+/// Has a packet socket receive the frames of one ethertype that come in over one link.
+///
+/// # Errors
+/// What bind(2) says, such as ENODEV.
+pub fn bind_packet(socket: impl AsFd, index: u32, ethertype: u16) -> io::Result<()> {
+    let address = link_address(index, ethertype, [0; 6]);
+    // SAFETY: the address is valid for the length that is given with it, for the whole call.
+    checked(unsafe {
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Takes one frame's payload off a packet socket: its length, and the MAC address that it came from. A longer one than
+/// the buffer is cut.
+///
+/// # Errors
+/// What recvfrom(2) says, such as EAGAIN or ENETDOWN.
+pub fn receive_frame(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, [u8; 6])> {
+    let mut address = link_address(0, 0, [0; 6]);
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most the given lengths into buffer and address, which outlive the call.
+    let received = unsafe {
+        libc::recvfrom(
+            socket.as_fd().as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+            (&raw mut address).cast(),
+            &raw mut length,
+        )
+    };
+    let [a, b, c, d, e, g, ..] = address.sll_addr;
+    usize::try_from(received)
+        .map(|length| (length, [a, b, c, d, e, g]))
+        .map_err(|_| io::Error::last_os_error())
+}
+
+/// Has a socket receive only what a program of classic BPF lets through.
+///
+/// # Errors
+/// EINVAL for a program that the kernel does not take.
+pub fn attach_filter(socket: impl AsFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
+        // The kernel only reads from there.
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies `len` instructions from `filter`, which is that long and outlives the call.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+fn link_address(index: u32, ethertype: u16, to: [u8; 6]) -> libc::sockaddr_ll {
+    let [a, b, c, d, e, g] = to;
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: index.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [a, b, c, d, e, g, 0, 0],
     }
 }
 

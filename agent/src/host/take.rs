@@ -26,17 +26,17 @@ const DELETION: Duration = Duration::from_secs(60);
 
 /// One list of steps on its way.
 pub(super) struct Run<'a> {
-    kernel: &'a Inner,
+    pub(super) kernel: &'a Inner,
     host: Requests,
-    guest: Option<Guest>,
+    pub(super) guest: Option<Guest>,
     /// What takes long to close.
-    close_later: Vec<OwnedFd>,
+    pub(super) close_later: Vec<OwnedFd>,
 }
 
 /// The guest as seen from the thread that entered it.
-struct Guest {
+pub(super) struct Guest {
     netns: Netns,
-    requests: Requests,
+    pub(super) requests: Requests,
 }
 
 impl<'a> Run<'a> {
@@ -140,6 +140,8 @@ impl<'a> Run<'a> {
                     .map(|socket| self.close_later.push(socket)),
                 None => Ok(()),
             },
+            Step::ApplyLease(asked) => return self.apply_lease(step, asked),
+            Step::WithdrawLease(asked) => return self.withdraw_lease(step, asked),
             Step::SetUp { .. }
             | Step::AddAddress { .. }
             | Step::AddRoute(_)
@@ -149,12 +151,15 @@ impl<'a> Run<'a> {
             Step::PlugPort(_) | Step::UnplugPort { .. } | Step::SetPortVlan { .. } | Step::AwaitPort(_) => {
                 Err(KernelError::new(libc::EINVAL, "this step is taken by Open vSwitch"))
             }
+            Step::AcquireLease(_) | Step::ReleaseLease(_) => {
+                Err(KernelError::new(libc::EINVAL, "this step is taken by a client of DHCP"))
+            }
         };
         result.map_err(|error| refusal(step, error))
     }
 
     /// Takes steps that are one request each in one send. The number is the place of the one that was refused.
-    fn take_in_guest(&mut self, steps: &[Step]) -> (usize, Result<(), StepError>) {
+    pub(super) fn take_in_guest(&mut self, steps: &[Step]) -> (usize, Result<(), StepError>) {
         let Some(guest) = &mut self.guest else { return (0, Ok(())) };
         let mut requests = Vec::with_capacity(steps.len());
         let mut places = VecDeque::with_capacity(steps.len());
@@ -336,10 +341,10 @@ fn pardon(requests: &mut Requests, step: &Step, error: KernelError) -> Result<()
     if is_pardoned { Ok(()) } else { Err(error) }
 }
 
-fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {
+pub(super) fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {
     result.or_else(|error| if error.errno == errno { Ok(()) } else { Err(error) })
 }
 
-fn refusal(step: &Step, error: KernelError) -> StepError {
+pub(super) fn refusal(step: &Step, error: KernelError) -> StepError {
     StepError::Kernel { step: step.to_string(), errno: error.errno, text: error.text }
 }

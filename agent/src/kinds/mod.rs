@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::net::{LinkName, MacAddr, Mtu};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{Addressing, AttachmentSpec, Kind, Mode, SwitchKind};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use crate::step::{Ends, Expected, GuestLink, GuestRoute, LinkType, SavedRoute, Step, Veth};
 
+mod dhcp;
 mod dummy;
 mod ipvlan;
 mod linux_bridge;
@@ -26,6 +28,8 @@ pub use parent::{Neighbour, Parent, VlanLink};
 /// What is there before an attach, as far as a plan depends on it.
 #[derive(Debug, Clone)]
 pub struct Ground {
+    /// Whose link it will be.
+    pub guest: GuestIdentity,
     /// What the uplink is.
     pub uplink: Found,
     /// The guest has a link of the wanted name.
@@ -122,7 +126,7 @@ pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<
         Found::Macvlan(parent) => macvlan::plan(&link, parent),
         Found::Ipvlan(parent) => ipvlan::plan(&link, parent),
         Found::Vlan(parent) => vlan::plan(&link, parent),
-        Found::Nothing => Ok(dummy::plan(&link)),
+        Found::Nothing => dummy::plan(&link),
     }
 }
 
@@ -156,10 +160,6 @@ impl<'a> Link<'a> {
             let text =
                 format!("{guest} has a link {ifname} that is not ours; choose another name with --ifname");
             return Err(Failure::new(Reason::IfnameTaken, text));
-        }
-        if matches!(spec.addressing, Addressing::Dhcp(_)) {
-            let text = "this agent has no DHCP client yet; give an address with --ip";
-            return Err(Failure::new(Reason::NotSupportedHere, text));
         }
         let host_end = spec.host_ifname.clone().unwrap_or(derived.host_end);
         if ground.host_ifname_taken {
@@ -235,9 +235,22 @@ impl<'a> Link<'a> {
         steps.push(Step::SetUp { ifname: ifname.clone() });
         let add = |&address| Step::AddAddress { ifname: ifname.clone(), address };
         steps.extend(addresses.iter().map(add));
+        if !self.is_leased() {
+            steps.extend(self.add_routes());
+        }
+        steps
+    }
+
+    /// Whether the address comes from a DHCP server, which is asked when frames pass.
+    fn is_leased(&self) -> bool {
+        matches!(self.spec.addressing, Addressing::Dhcp(_))
+    }
+
+    fn add_routes(&self) -> Vec<Step> {
         let is_replaced =
             |saved: &&SavedRoute| self.spec.gateways.iter().any(|g| g.is_ipv6() == saved.is_ipv6());
-        steps.extend(self.ground.default_routes.iter().filter(is_replaced).cloned().map(Step::SetAsideRoute));
+        let replaced = self.ground.default_routes.iter().filter(is_replaced).cloned();
+        let mut steps: Vec<Step> = replaced.map(Step::SetAsideRoute).collect();
         steps.extend(self.routes().into_iter().map(Step::AddRoute));
         steps
     }
@@ -267,15 +280,21 @@ impl<'a> Link<'a> {
         Step::Verify(Expected {
             ends,
             addresses: self.spec.addressing.addresses().to_vec(),
-            routes: self.routes(),
+            routes: if self.is_leased() { Vec::new() } else { self.routes() },
         })
     }
 
-    fn announce(&self) -> Option<Step> {
+    /// What comes last, once frames pass: the neighbours are told of the addresses, or a DHCP server is asked for one.
+    fn announce(&self) -> Vec<Step> {
+        if let Addressing::Dhcp(asked) = &self.spec.addressing {
+            let mut steps = dhcp::lease(self, asked);
+            steps.extend(self.add_routes());
+            return steps;
+        }
         let addresses: Vec<IpAddr> = self.spec.addressing.addresses().iter().map(|a| a.addr()).collect();
         let announce =
             |addresses| Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses };
-        (!addresses.is_empty()).then(|| announce(addresses))
+        if addresses.is_empty() { Vec::new() } else { vec![announce(addresses)] }
     }
 
     fn decide(&self, kind: Kind, mode: Option<Mode>, plan: Vec<Step>) -> Decision {

@@ -67,6 +67,16 @@ pub enum StepError {
         /// What for, and what to do.
         why: String,
     },
+    /// No server gave an address.
+    #[error("no address for {ifname} after {seconds} s: {seen}")]
+    NoLease {
+        /// The guest's end.
+        ifname: String,
+        /// How long servers were asked.
+        seconds: u64,
+        /// What they said.
+        seen: String,
+    },
     /// The guest went away.
     #[error("the guest is gone")]
     GuestGone,

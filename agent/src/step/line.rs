@@ -4,7 +4,7 @@ use std::fmt;
 
 use pipewright_api::spec::{SwitchKind, Vlan};
 
-use super::{Ends, GuestRoute, Port, Step, Veth};
+use super::{Ends, GuestRoute, LeaseRequest, Port, Step, Veth};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +52,22 @@ impl fmt::Display for Step {
             Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
             Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
             Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
+            Self::AcquireLease(LeaseRequest { ifname, identity, .. }) => {
+                write!(f, "guest: udhcpc -i {ifname} -x 0x3d:")?;
+                identity.client_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                match &identity.hostname {
+                    Some(hostname) => write!(f, " -x hostname:{hostname}"),
+                    None => Ok(()),
+                }
+            }
+            Self::ReleaseLease(asked) => write!(f, "guest: give the DHCP lease of {} back", asked.ifname),
+            Self::ApplyLease(asked) => {
+                write!(f, "guest: ip addr add and ip route add for {} as the DHCP server says", asked.ifname)
+            }
+            Self::WithdrawLease(asked) => {
+                write!(f, "guest: ip addr del and ip route del for {}", asked.ifname)?;
+                asked.replaces.iter().try_for_each(|saved| write!(f, "; ip route add {}", saved.text))
+            }
             Self::Verify(expected) => match &expected.ends {
                 Ends::Pair(veth) => write!(f, "read back {} and {}", veth.host_end, veth.guest_end),
                 Ends::Single(link) => write!(f, "read back {}", link.name),

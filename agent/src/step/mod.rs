@@ -16,11 +16,15 @@ use crate::switches::ovs::Purpose;
 
 mod error;
 mod guest_link;
+mod lease;
 mod line;
+mod saved;
 mod sharing;
 
 pub use error::StepError;
 pub use guest_link::{GuestLink, LinkType};
+pub use lease::{LeaseRequest, LeaseUse};
+pub use saved::SavedRoute;
 pub use sharing::needs;
 
 /// One change of the machine.
@@ -163,6 +167,14 @@ pub enum Step {
     SetAsideRoute(SavedRoute),
     /// Puts a route of the guest back, if its link still exists.
     RestoreRoute(SavedRoute),
+    /// Gets an address from a DHCP server.
+    AcquireLease(LeaseRequest),
+    /// Gives the address back to its server, if it can be reached from the guest.
+    ReleaseLease(LeaseRequest),
+    /// Gives the guest's end what the server gave: address, routes, a smaller MTU; and tells the neighbours.
+    ApplyLease(LeaseUse),
+    /// Takes that back, and puts the guest's own default route back.
+    WithdrawLease(LeaseUse),
     /// Reads back what was made and compares.
     Verify(Expected),
     /// Tells the neighbours: gratuitous ARP (RFC 5227 §3) and unsolicited neighbour advertisements (RFC 4861 §7.2.6).
@@ -224,22 +236,6 @@ pub struct GuestRoute {
     pub ifname: LinkName,
 }
 
-/// A route of the guest's own, kept as the kernel gave it so that it can be put back to the letter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedRoute {
-    /// As `ip route` shows it.
-    pub text: String,
-    /// The body of the kernel's RTM_NEWROUTE message, in hex.
-    pub message: String,
-}
-
-impl SavedRoute {
-    /// Whether it is a route of IPv6: `rtm_family`, the first byte of the message, is AF_INET6.
-    pub fn is_ipv6(&self) -> bool {
-        self.message.starts_with("0a")
-    }
-}
-
 /// What must be read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
@@ -268,6 +264,8 @@ pub enum Place {
     Kernel,
     /// By OVSDB.
     Ovs,
+    /// By asking DHCP servers from the guest.
+    Dhcp,
 }
 
 impl Step {
@@ -295,6 +293,9 @@ impl Step {
                 Some(Self::RemoveRoute(route.clone()))
             }
             Self::SetAsideRoute(saved) => Some(Self::RestoreRoute(saved.clone())),
+            Self::AcquireLease(asked) => Some(Self::ReleaseLease(asked.clone())),
+            // What is on the link goes with it.
+            Self::ApplyLease(asked) if !asked.replaces.is_empty() => Some(Self::WithdrawLease(asked.clone())),
             Self::AddRoute(_)
             | Self::ReleaseBridge { .. }
             | Self::DeleteLink { .. }
@@ -312,6 +313,9 @@ impl Step {
             | Self::AddAddress { .. }
             | Self::RemoveRoute(_)
             | Self::RestoreRoute(_)
+            | Self::ReleaseLease(_)
+            | Self::ApplyLease(_)
+            | Self::WithdrawLease(_)
             | Self::Verify(_)
             | Self::Announce { .. } => None,
         }
@@ -348,8 +352,11 @@ impl Step {
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)
             | Self::RestoreRoute(_)
+            | Self::ApplyLease(_)
+            | Self::WithdrawLease(_)
             | Self::Verify(_)
             | Self::Announce { .. } => Place::Kernel,
+            Self::AcquireLease(_) | Self::ReleaseLease(_) => Place::Dhcp,
         }
     }
 
@@ -365,6 +372,10 @@ impl Step {
                 | Self::RemoveRoute(_)
                 | Self::SetAsideRoute(_)
                 | Self::RestoreRoute(_)
+                | Self::AcquireLease(_)
+                | Self::ReleaseLease(_)
+                | Self::ApplyLease(_)
+                | Self::WithdrawLease(_)
                 | Self::Announce { .. }
                 | Self::DeleteGuestLink { .. }
                 | Self::AwaitGuestForwarding { .. }

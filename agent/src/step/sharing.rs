@@ -35,6 +35,10 @@ impl Step {
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)
             | Self::RestoreRoute(_)
+            | Self::AcquireLease(_)
+            | Self::ReleaseLease(_)
+            | Self::ApplyLease(_)
+            | Self::WithdrawLease(_)
             | Self::Verify(_)
             | Self::Announce { .. } => None,
         }
@@ -71,6 +75,10 @@ impl Step {
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)
             | Self::RestoreRoute(_)
+            | Self::AcquireLease(_)
+            | Self::ReleaseLease(_)
+            | Self::ApplyLease(_)
+            | Self::WithdrawLease(_)
             | Self::Verify(_)
             | Self::Announce { .. } => [None, None],
         }

@@ -193,7 +193,7 @@ proptest! {
             if let Some(lease) = client.lease() {
                 prop_assert!(lease.ends_at().is_none_or(|end| now < end));
             }
-            prop_assert!(client.due().is_none_or(|due| due > now || actions.iter().any(|a| matches!(a, Action::Refused(_)))));
+            prop_assert!(client.due().is_none_or(|due| due > now || actions.iter().any(|a| matches!(a, Action::Refused(_) | Action::Ended))));
         }
         prop_assert!(count <= 120);
     }

@@ -1,0 +1,191 @@
+//! Leases are kept for as long as their attachments: asked for more in time, replaced in the guest when the server gives
+//! something else, taken out when they end. Between two exchanges nothing of the guest is held.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pipewright_api::attachment::State;
+use uuid::Uuid;
+
+use super::Engine;
+use crate::dhcp::Moment;
+use crate::dhcp::client::Client;
+use crate::dhcp::lease::Lease;
+use crate::engine::records::{Record, Write};
+use crate::host::Host;
+use crate::host::boot_timer::BootTimer;
+use crate::host::dhcp::{Outcome, now, seed};
+use crate::step::{LeaseRequest, Step};
+
+/// Exchanges with servers at once; more wait for their turn.
+pub(super) const AT_ONCE: usize = 16;
+/// How long the answer to a request for more is listened for. One that is lost is asked for again later.
+const LISTEN: Duration = Duration::from_secs(5);
+/// How long an address is looked for, and one from before a restart confirmed: two tries.
+const SEEK: Duration = Duration::from_secs(10);
+/// When a guest that cannot be reached now is looked at again; if it is gone, its attachment goes by itself.
+const UNREACHABLE: Duration = Duration::from_secs(60);
+
+const RENEWED: &str = "its lease was renewed";
+const REPLACED: &str = "the DHCP server gave it another address";
+const FOUND: &str = "a DHCP server gave it an address again";
+const ENDED: &str = "its lease ran out, and no DHCP server answered";
+
+/// When a lease is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// The agent started.
+    Start,
+    /// Its time has come.
+    Time,
+}
+
+impl<H: Host> Engine<H> {
+    /// Keeps leases for as long as the agent runs. Those from before it started are confirmed first.
+    pub(super) fn keep_leases(self: &Arc<Self>) {
+        for record in self.shelf.attachments().0 {
+            if record.attachment.state == State::Attached && request(&record).is_some() {
+                self.look_at(record.attachment.id, Occasion::Start);
+            }
+        }
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut timer = match BootTimer::new() {
+                Ok(timer) => timer,
+                Err(error) => return tracing::error!(%error, "there is no timer: leases are not renewed"),
+            };
+            loop {
+                for id in engine.timetable.take_due(now()) {
+                    engine.look_at(id, Occasion::Time);
+                }
+                let Some(next) = engine.timetable.next() else {
+                    engine.timetable.changed().await;
+                    continue;
+                };
+                tokio::select! {
+                    () = engine.timetable.changed() => {}
+                    rung = timer.until(next) => if let Err(error) = rung {
+                        return tracing::error!(%error, "the timer is broken: leases are not renewed");
+                    },
+                }
+            }
+        });
+    }
+
+    fn look_at(self: &Arc<Self>, id: Uuid, occasion: Occasion) {
+        let engine = Arc::clone(self);
+        tokio::spawn(async move { engine.keep(id, occasion).await });
+    }
+
+    /// One exchange, without the guest's lock: a detach does not wait for servers.
+    async fn keep(&self, id: Uuid, occasion: Occasion) {
+        let _turn = self.keeping.acquire().await;
+        let Some(record) = self.shelf.get(id).filter(|record| record.attachment.state == State::Attached)
+        else {
+            return;
+        };
+        let Some(asked) = request(&record) else { return };
+        let Some(guest) = self.reopen(&record).await else {
+            self.timetable.at(id, Some(now() + UNREACHABLE));
+            return;
+        };
+        let begin = now();
+        let (mut client, patience) = match (record.lease.clone(), occasion) {
+            (Some(lease), Occasion::Start) => {
+                (Client::reboot(asked.identity.clone(), seed(), lease, begin), SEEK)
+            }
+            (Some(lease), Occasion::Time) => {
+                (Client::resume(asked.identity.clone(), seed(), lease, begin), LISTEN)
+            }
+            (None, _) => (Client::new(asked.identity.clone(), seed(), begin), SEEK),
+        };
+        let outcome = self.kernel.speak_dhcp(&guest, &asked.ifname, &mut client, begin + patience).await;
+        let outcome = outcome.unwrap_or_else(|error| {
+            // A link that is down or gone; if it is ours no more, nothing comes of the next look, either.
+            tracing::debug!(attachment = %id, %error, "DHCP cannot be spoken on {}", asked.ifname);
+            Outcome::Silence(None)
+        });
+        drop(guest);
+        self.conclude(&record, outcome, client.due()).await;
+    }
+
+    /// Makes the guest and the record as the exchange ended, unless they were changed meanwhile.
+    async fn conclude(&self, before: &Record, outcome: Outcome, due: Option<Moment>) {
+        let id = before.attachment.id;
+        let _lock = self.locks.guest(before.attachment.guest.netns_cookie).await;
+        let Some(record) = self.shelf.get(id) else { return };
+        if record.attachment.state != State::Attached || record.lease != before.lease {
+            return;
+        }
+        match outcome {
+            Outcome::Bound(lease) => {
+                let cause = match &record.lease {
+                    Some(old) if old.address == lease.address => RENEWED,
+                    Some(_) => REPLACED,
+                    None => FOUND,
+                };
+                let next = lease.renew_at();
+                self.change_lease(&record, Some(lease), cause).await;
+                self.timetable.at(id, next);
+            }
+            Outcome::Ended => {
+                self.change_lease(&record, None, ENDED).await;
+                self.timetable.later(id, now(), true);
+            }
+            Outcome::Refused(text) => {
+                let text = text.map(|text| format!(": {text}")).unwrap_or_default();
+                let cause = format!("the DHCP server took its address back{text}");
+                if record.lease.is_some() {
+                    self.change_lease(&record, None, &cause).await;
+                }
+                self.timetable.later(id, now(), true);
+            }
+            Outcome::Silence(why) => {
+                let why = why.unwrap_or("nobody answered");
+                tracing::debug!(attachment = %id, guest = %record.asked.guest, "asking for a lease: {why}");
+                match &record.lease {
+                    Some(_) => self.timetable.at(id, due),
+                    None => self.timetable.later(id, now(), false),
+                }
+            }
+        }
+    }
+
+    /// The guest first, then the record: what the record says is there, or was the last time.
+    async fn change_lease(&self, record: &Record, lease: Option<Lease>, cause: &str) {
+        let (id, guest) = (record.attachment.id, &record.asked.guest);
+        let address = lease.as_ref().map(|lease| lease.address.to_string()).unwrap_or_default();
+        tracing::info!(attachment = %id, %guest, address, "{cause}");
+        // If it is gone, so is the attachment, soon; if not, the next look finds it as it was.
+        let Some(netns) = self.reopen(record).await else { return };
+        self.kernel.leases().give(id, lease.clone());
+        let apply: Vec<Step> =
+            record.plan.iter().filter(|step| matches!(step, Step::ApplyLease(_))).cloned().collect();
+        if let Err(refused) = self.host.take(Some(&netns), &apply).await {
+            tracing::error!(attachment = %id, %guest, "{}", refused.error);
+        }
+        let mut record = record.clone();
+        record.hold(lease);
+        let record = self.shelf.put(record, Some(cause));
+        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await
+        {
+            tracing::error!(attachment = %id, %guest, "{failure}");
+        }
+    }
+}
+
+impl Record {
+    /// Keeps a lease, and shows it.
+    pub(super) fn hold(&mut self, lease: Option<Lease>) {
+        self.attachment.lease = lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
+        self.lease = lease;
+    }
+}
+
+/// What is asked of DHCP servers for an attachment, if anything.
+pub(super) fn request(record: &Record) -> Option<&LeaseRequest> {
+    record.plan.iter().find_map(|step| match step {
+        Step::AcquireLease(asked) => Some(asked),
+        _ => None,
+    })
+}

@@ -1,0 +1,163 @@
+//! A guest's link as its lease says: address, routes, MTU. Whatever part of it was done before, it is the same afterwards.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
+
+use crate::dhcp::lease::{Lease, LeasedRoute};
+use crate::host::netlink::{KernelError, Requests};
+use crate::host::take::{Run, refusal, unless};
+use crate::host::{address, announce, dhcp, link, route};
+use crate::step::{GuestRoute, LeaseUse, SavedRoute, Step, StepError};
+
+impl Run<'_> {
+    /// From what the link was given to what the server gave last; that may be nothing.
+    pub(in crate::host) fn apply_lease(&mut self, step: &Step, asked: &LeaseUse) -> Result<(), StepError> {
+        match self.kernel.leases.given(asked.id) {
+            Some(lease) => self.configure(step, asked, &lease),
+            None => self.withdraw_lease(step, asked),
+        }
+    }
+
+    fn configure(&mut self, step: &Step, asked: &LeaseUse, lease: &Lease) -> Result<(), StepError> {
+        let leases = &self.kernel.leases;
+        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
+        let guest = &mut guest.requests;
+        let old = leases.applied(asked.id).map(|old| used(old, asked));
+        let new = used(lease.clone(), asked);
+        // From here on it may be there in part, so that is what the next change begins from.
+        leases.apply(asked.id, Some(lease.clone()));
+
+        let fail = |error| refusal(step, error);
+        let link = link::find(guest, asked.ifname.as_str()).map_err(fail)?;
+        let link = link.ok_or_else(|| fail(KernelError::new(libc::ENODEV, "there is no such link")))?;
+        if let Some(old) = &old {
+            remove(guest, link.index, asked, old, Some(&new)).map_err(fail)?;
+        }
+        if let Some(mtu) = new.mtu.map(u32::from).filter(|&mtu| mtu < link.mtu) {
+            guest.request(&link::set_mtu(link.index, mtu)).map_err(fail)?;
+        }
+        let lasts = new.left(dhcp::now());
+        guest.request(&address::lease(link.index, new.address, lasts)).map_err(fail)?;
+        if new.has_default_route() {
+            self.take_list(&asked.replaces, Step::SetAsideRoute)?;
+        }
+        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
+        add_routes(&mut guest.requests, link.index, asked, &new).map_err(fail)?;
+        is_there(&mut guest.requests, link.index, &new, asked)?;
+        if old.as_ref().is_none_or(|old| old.address != new.address) {
+            let socket = announce::announce(link.index, link.mac.unwrap_or(asked.mac), &[new.ip.into()]);
+            self.close_later.push(socket.map_err(|error: io::Error| fail(error.into()))?);
+        }
+        if old.is_some_and(|old| old.has_default_route()) && !new.has_default_route() {
+            self.take_list(&asked.replaces, Step::RestoreRoute)?;
+        }
+        Ok(())
+    }
+
+    /// To a link without address, and the guest's own default route back in its place.
+    pub(in crate::host) fn withdraw_lease(&mut self, step: &Step, asked: &LeaseUse) -> Result<(), StepError> {
+        let leases = &self.kernel.leases;
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let guest = &mut guest.requests;
+        let fail = |error| refusal(step, error);
+        let Some(link) = link::find(guest, asked.ifname.as_str()).map_err(fail)? else { return Ok(()) };
+        if let Some(old) = leases.applied(asked.id) {
+            remove(guest, link.index, asked, &used(old, asked), None).map_err(fail)?;
+        }
+        if !asked.replaces.is_empty() {
+            remove_default(guest, link.index, asked).map_err(fail)?;
+            self.take_list(&asked.replaces, Step::RestoreRoute)?;
+        }
+        self.kernel.leases.apply(asked.id, None);
+        Ok(())
+    }
+
+    fn take_list(&mut self, saved: &[SavedRoute], step: fn(SavedRoute) -> Step) -> Result<(), StepError> {
+        let steps: Vec<Step> = saved.iter().cloned().map(step).collect();
+        self.take_in_guest(&steps).1
+    }
+}
+
+/// What is used of a lease.
+fn used(mut lease: Lease, asked: &LeaseUse) -> Lease {
+    lease.routes.retain(|route| asked.takes_default || !route.is_default());
+    lease
+}
+
+/// Removes what `old` has and `new` has not.
+fn remove(
+    guest: &mut Requests,
+    index: u32,
+    asked: &LeaseUse,
+    old: &Lease,
+    new: Option<&Lease>,
+) -> Result<(), KernelError> {
+    let keeps_address = new.is_some_and(|new| new.address == old.address);
+    // Routes name the address that they are used with.
+    let stays = |route: &&LeasedRoute| keeps_address && new.is_some_and(|new| new.routes.contains(route));
+    for route in old.routes.iter().filter(|route| !stays(route)) {
+        let removed = guest.request(&route::remove(&guest_route(route, asked), index)).map(drop);
+        unless(libc::ESRCH, removed)?;
+    }
+    if !keeps_address {
+        // The kernel may have taken it away itself, at the end of its lease.
+        unless(libc::EADDRNOTAVAIL, guest.request(&address::remove(index, old.address)).map(drop))?;
+    }
+    Ok(())
+}
+
+fn remove_default(guest: &mut Requests, index: u32, asked: &LeaseUse) -> Result<(), KernelError> {
+    for route in route::list(guest, AddressFamily::Inet, Some(index))? {
+        if route.destination.prefix_len() == 0 {
+            let default = GuestRoute {
+                destination: route.destination,
+                via: route.gateway,
+                ifname: asked.ifname.clone(),
+            };
+            unless(libc::ESRCH, guest.request(&route::remove(&default, index)).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+fn add_routes(guest: &mut Requests, index: u32, asked: &LeaseUse, lease: &Lease) -> Result<(), KernelError> {
+    for leased in &lease.routes {
+        let wanted = guest_route(leased, asked);
+        let Err(error) = guest.request(&route::lease(&wanted, index, lease.ip.into())) else { continue };
+        let is_same =
+            |route: &route::Route| route.destination == wanted.destination && route.gateway == wanted.via;
+        let is_there = error.errno == libc::EEXIST
+            && route::list(guest, AddressFamily::Inet, Some(index))?.iter().any(is_same);
+        if !is_there {
+            return Err(KernelError::new(error.errno, format!("ip route add {wanted}: {}", error.text)));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the address back.
+fn is_there(guest: &mut Requests, index: u32, lease: &Lease, asked: &LeaseUse) -> Result<(), StepError> {
+    let there = address::list(guest, AddressFamily::Inet, index);
+    let is_there =
+        there.as_ref().is_ok_and(|there| there.iter().any(|address| address.net == lease.address.net()));
+    match is_there {
+        true => Ok(()),
+        false => Err(StepError::NotAsAsked {
+            object: asked.ifname.to_string(),
+            what: "address",
+            found: there.err().map_or_else(|| "nothing".to_owned(), |error| error.to_string()),
+            expected: lease.address.to_string(),
+        }),
+    }
+}
+
+fn guest_route(route: &LeasedRoute, asked: &LeaseUse) -> GuestRoute {
+    GuestRoute {
+        destination: IpNet::V4(route.destination),
+        via: route.via.map(IpAddr::V4),
+        ifname: asked.ifname.clone(),
+    }
+}

@@ -1,0 +1,34 @@
+//! What steps of DHCP are about.
+
+use pipewright_api::net::{LinkName, MacAddr};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::SavedRoute;
+use crate::dhcp::client::Identity;
+
+/// What is asked of DHCP servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// The attachment.
+    pub id: Uuid,
+    /// The guest's end.
+    pub ifname: LinkName,
+    /// Whom servers know it as.
+    pub identity: Identity,
+}
+
+/// What is done with what a server gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseUse {
+    /// The attachment.
+    pub id: Uuid,
+    /// The guest's end.
+    pub ifname: LinkName,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Whether a default route of the server's is used; not when the caller named a gateway.
+    pub takes_default: bool,
+    /// Default routes of the guest that it replaces, if the server has one.
+    pub replaces: Vec<SavedRoute>,
+}
