@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use ovs_server::OvsServer;
 use ovs_server::switch::{connect, name, plug, server_with_bridge, soon, vlan};
 use pipewright_agent::switches::ovs::{Datapath, Made, Ovs, Plug, Purpose, Released, SwitchError, Unplugged};
-use pipewright_api::labels::Labels;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::Vlan;
 use uuid::Uuid;
