@@ -28,7 +28,7 @@ test: deps build ## every test; says at the end what was skipped
 	./tests/report-skips $(SKIPS) tests/allowed-skips && exit $$status
 
 bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,ovs for some rows
-	$(CARGO) build --release --workspace --locked
+	$(CARGO) build --release --workspace --locked --bin pwagent --bin pwctl --bin bench
 	@target/release/bench
 
 lint: ## format, clippy, documentation, length of files

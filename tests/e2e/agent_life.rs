@@ -201,7 +201,7 @@ fn no_packet_is_lost(scene: Scene, uplink: &str) -> Result<()> {
     }
     let mut ping = Process::spawn(
         "ping",
-        web.inside()?.command("ping")?.args(["-n", "-i", "0.02", "-w", "60", "192.0.2.1"]),
+        web.inside()?.command("ping")?.args(["-n", "-i", "0.002", "-w", "60", "192.0.2.1"]),
     )?;
     ping.wait_line(|line| line.contains("icmp_seq=1 "), SOON)?;
 
@@ -216,13 +216,13 @@ fn no_packet_is_lost(scene: Scene, uplink: &str) -> Result<()> {
         Ok(())
     })?;
 
+    // However quick the restarts were, this many were sent from before them until after.
+    ping.wait_line(|line| line.contains("icmp_seq=40 "), SOON)?;
     // At SIGINT it counts.
     ping.signal(rustix::process::Signal::INT)?;
     ping.wait_end(SOON)?;
     let counted = ping.wait_line(|line| line.contains("packet loss"), SOON)?;
     assert!(counted.contains(" 0% packet loss"), "{counted}");
-    let sent: u32 = counted.split(' ').next().context("a count")?.parse()?;
-    assert!(sent >= 5, "{counted}");
     for guest in [&web, &peer] {
         scene.ctl(&format!("detach {}", guest.reference()))?;
     }
