@@ -32,7 +32,7 @@ test-vm: deps build ## the tests that ask the kernel, in a VM with Debian's; VM_
 	@CARGO="$(CARGO)" ./tests/vm/run $(VM_TESTS)
 
 bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,ovs for some rows
-	$(CARGO) build --release --workspace --locked
+	$(CARGO) build --release --workspace --locked --bin pwagent --bin pwctl --bin bench
 	@target/release/bench
 
 lint: ## format, clippy, documentation, length of files
