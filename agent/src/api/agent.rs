@@ -70,7 +70,9 @@ impl<H: Host> Agent for AgentService<H> {
                 Ok(event) => concerns(guest.as_ref(), event),
                 Err(_) => true,
             };
-            std::future::ready(wanted.then(|| event.map(Into::into).map_err(Status::from)))
+            std::future::ready(
+                wanted.then(|| event.map(|event| Arc::unwrap_or_clone(event).into()).map_err(Status::from)),
+            )
         });
         // Or the agent could not stop while somebody watches.
         Ok(Response::new(Box::pin(events.take_until(self.0.stopped()))))

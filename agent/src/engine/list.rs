@@ -114,7 +114,10 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// RESYNC.
-    pub fn watch(&self, resume: Option<u64>) -> Result<(Vec<Event>, broadcast::Receiver<Event>), Failure> {
+    pub fn watch(
+        &self,
+        resume: Option<u64>,
+    ) -> Result<(Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>), Failure> {
         self.shelf.watch(resume)
     }
 

@@ -16,7 +16,7 @@ use crate::engine::records::{Record, SwitchRecord};
 use crate::step::{self, GuestLink, Step};
 
 /// Changes that a watcher may be behind before it has to list again.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 1024;
 
 /// All records.
 #[derive(Debug)]
@@ -29,8 +29,9 @@ struct Inner {
     host_ends: HashMap<LinkName, Uuid>,
     switches: BTreeMap<LinkName, Arc<SwitchRecord>>,
     revision: u64,
-    events: VecDeque<Event>,
-    watchers: broadcast::Sender<Event>,
+    // Each is shared between the two: an attachment with its plan is some kilobytes.
+    events: VecDeque<Arc<Event>>,
+    watchers: broadcast::Sender<Arc<Event>>,
 }
 
 impl Shelf {
@@ -176,7 +177,7 @@ impl Shelf {
     pub(super) fn watch(
         &self,
         resume: Option<u64>,
-    ) -> Result<(Vec<Event>, broadcast::Receiver<Event>), Failure> {
+    ) -> Result<(Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>), Failure> {
         let inner = self.lock();
         let live = inner.watchers.subscribe();
         let after = resume.unwrap_or(inner.revision);
@@ -221,11 +222,11 @@ impl Inner {
         let mut attachment = record.attachment.clone();
         attachment.state = state;
         attachment.revision = self.revision;
-        let event = Event { revision: self.revision, attachment, cause: cause.map(str::to_owned) };
+        let event = Arc::new(Event { revision: self.revision, attachment, cause: cause.map(str::to_owned) });
         if self.events.len() == REMEMBERED {
             self.events.pop_front();
         }
-        self.events.push_back(event.clone());
+        self.events.push_back(Arc::clone(&event));
         // Nobody may be watching.
         let _ = self.watchers.send(event);
     }
