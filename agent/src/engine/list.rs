@@ -6,20 +6,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use pipewright_api::attachment::{Attachment, Listing, ObservedLink, Page};
-use pipewright_api::event::Event;
 use pipewright_api::net::LinkName;
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{List, ListFilter};
 use pipewright_api::spec::Kind;
-use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::Engine;
 use crate::engine::ground::unreadable;
 use crate::engine::operations::Answer;
 use crate::engine::records::Record;
-use crate::engine::shelf::is_meant;
+use crate::engine::shelf::{Changes, is_meant};
 use crate::host::dhcp::now;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
@@ -114,10 +112,7 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// RESYNC.
-    pub fn watch(
-        &self,
-        resume: Option<u64>,
-    ) -> Result<(Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>), Failure> {
+    pub(crate) fn watch(&self, resume: Option<u64>) -> Result<Changes, Failure> {
         self.shelf.watch(resume)
     }
 

@@ -18,6 +18,9 @@ use crate::step::{self, GuestLink, Step};
 /// Changes that a watcher may be behind before it has to list again.
 const REMEMBERED: usize = 1024;
 
+/// Changes that are remembered, and those to come.
+pub(crate) type Changes = (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>);
+
 /// All records.
 #[derive(Debug)]
 pub(super) struct Shelf(Mutex<Inner>);
@@ -174,10 +177,7 @@ impl Shelf {
     ///
     /// # Errors
     /// RESYNC when changes after that revision were forgotten.
-    pub(super) fn watch(
-        &self,
-        resume: Option<u64>,
-    ) -> Result<(Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>), Failure> {
+    pub(super) fn watch(&self, resume: Option<u64>) -> Result<Changes, Failure> {
         let inner = self.lock();
         let live = inner.watchers.subscribe();
         let after = resume.unwrap_or(inner.revision);
