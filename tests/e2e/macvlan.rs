@@ -59,6 +59,23 @@ fn guests_on_the_nics_of_two_hosts_reach_each_other_and_leave_no_trace() -> Resu
 }
 
 #[test]
+fn a_nic_called_eth1_keeps_no_guest_from_an_eth1_of_its_own() -> Result<()> {
+    needs!(Root, Macvlan);
+    let scene = Scene::linux()?;
+    let guest = scene.host.guest("web")?;
+    let before = scene.snapshot()?;
+
+    for _ in 0..2 {
+        scene.ctl(&format!("attach eth1 {} --ip 192.0.2.10/24 --ifname eth1", guest.reference()))?;
+        assert_eq!(link(&guest, "eth1")?["linkinfo"]["info_kind"], "macvlan");
+        assert!(scene.host.inside().has_link("eth1")?);
+        scene.ctl(&format!("detach {}", guest.reference()))?;
+        before.assert_same(&scene.snapshot()?);
+    }
+    scene.lab.finish()
+}
+
+#[test]
 fn each_mode_is_the_one_that_was_asked_for_and_passthru_has_the_nics_own_address() -> Result<()> {
     needs!(Root, Macvlan);
     let scene = Scene::linux()?;
@@ -216,8 +233,9 @@ fn a_nic_that_another_has_is_refused_with_its_holder_and_nothing_changes() -> Re
     let scene = Scene::linux()?;
     let (guest, other) = (scene.host.guest("web")?, scene.host.guest("other")?);
     let inside = scene.host.inside();
-    inside.ip("link add br9 up type bridge")?;
-    inside.ip("link set eth1 master br9")?;
+    for words in ["add br9 type bridge", "set br9 addrgenmode none", "set br9 up", "set eth1 master br9"] {
+        inside.ip(&format!("link {words}"))?;
+    }
     until("the bridge is operational", || Ok(inside.ip_json("link show br9")?[0]["operstate"] == "UP"))?;
     let before = scene.snapshot()?;
     let ask = |guest: &Guest, change: &str| {

@@ -30,6 +30,8 @@ use crate::step::{GuestLink, LinkType, StepError};
 const MAC_IS_FREE: Duration = Duration::from_secs(5);
 /// The kernel has no event for it, so it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// The interface index by which the kernel chooses one.
+const ANY: u32 = 0;
 /// `RTMGRP_LINK` of linux/rtnetlink.h.
 const LINKS: u32 = 1;
 
@@ -41,11 +43,22 @@ const LINKS: u32 = 1;
 pub(super) fn create(host: &mut Requests, netns: impl AsFd, link: &GuestLink) -> Result<(), StepError> {
     let refuse = |error: KernelError| refusal(link, &error);
     let parent = link.what.parent().map(|parent| link::index(host, parent)).transpose().map_err(refuse)?;
-    let request = request(link, netns, parent);
+    let mut request = request(link, &netns, parent, ANY);
+    let mut is_numbered = false;
     let until = Instant::now() + MAC_IS_FREE;
     loop {
         match host.request(&request) {
             Ok(_) => return Ok(()),
+            // Some kernels (6.1 does, 6.18 does not) look for the name here, where the socket is, and not where the link
+            // is to be. One that is asked for by number is looked for by that alone.
+            Err(error)
+                if error.errno == libc::EEXIST
+                    && !is_numbered
+                    && link::find(host, link.name.as_str()).map_err(refuse)?.is_some() =>
+            {
+                request = self::request(link, &netns, parent, number(link.id));
+                is_numbered = true;
+            }
             Err(error) if error.errno == libc::EADDRINUSE && Instant::now() < until => {
                 thread::sleep(ASK_AGAIN);
             }
@@ -54,9 +67,17 @@ pub(super) fn create(host: &mut Requests, netns: impl AsFd, link: &GuestLink) ->
     }
 }
 
-fn request(link: &GuestLink, netns: impl AsFd, parent: Option<u32>) -> Request {
+/// An interface index that no link has: the kernel counts from 1, and never gets there.
+fn number(id: Uuid) -> u32 {
+    const FIRST: u32 = 1 << 30;
+    let [.., a, b, c, d] = *id.as_bytes();
+    FIRST | (u32::from_be_bytes([a, b, c, d]) % FIRST)
+}
+
+fn request(link: &GuestLink, netns: impl AsFd, parent: Option<u32>, index: u32) -> Request {
     // Set up by the same request: a MAC address that is in use is found out only then, and takes the link along.
     let mut message = link::up(LinkMessage::default());
+    message.header.index = index;
     message.attributes = vec![
         LinkAttribute::IfName(link.name.to_string()),
         LinkAttribute::Mtu(link.mtu.get()),
