@@ -13,10 +13,13 @@ fn a_bridge_of_somebody_else_is_used_and_left_alone() -> Result<()> {
     // With a port, so that its carrier stays.
     for words in [
         "link add br0 address 02:00:5e:10:00:07 type bridge forward_delay 0",
-        "link set br0 addrgenmode none up",
+        "link set br0 addrgenmode none",
+        "link set br0 up",
         "link add theirs master br0 type veth peer name other",
-        "link set theirs addrgenmode none up",
-        "link set other addrgenmode none up",
+        "link set theirs addrgenmode none",
+        "link set theirs up",
+        "link set other addrgenmode none",
+        "link set other up",
     ] {
         scene.host.inside().ip(words)?;
     }

@@ -144,7 +144,11 @@ fn a_sub_interface_of_somebody_else_is_used_and_left() -> Result<()> {
     needs!(Root, Macvlan, Vlan);
     let scene = Scene::linux()?;
     let guest = scene.host.guest("web")?;
-    scene.host.inside().ip("link add link eth1 name office up type vlan id 100")?;
+    for words in
+        ["add link eth1 name office type vlan id 100", "set office addrgenmode none", "set office up"]
+    {
+        scene.host.inside().ip(&format!("link {words}"))?;
+    }
     let before = scene.snapshot()?;
 
     attach(&scene, &guest, "eth1 --vlan 100 --no-ip")?;

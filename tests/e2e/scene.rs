@@ -130,8 +130,10 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
 pub(crate) fn with_default_routes(guest: &Guest) -> Result<()> {
     for words in [
         "link add eth0 type veth peer name nowhere",
-        "link set nowhere addrgenmode none up",
-        "link set eth0 addrgenmode none up",
+        "link set nowhere addrgenmode none",
+        "link set nowhere up",
+        "link set eth0 addrgenmode none",
+        "link set eth0 up",
     ] {
         guest.ip(words)?;
     }

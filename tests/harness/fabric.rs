@@ -30,7 +30,9 @@ impl Fabric {
             .ip(&format!("link add name {port} type veth peer name {link} netns {}", host.netns().name()))?;
         fabric.ip(&format!("link set dev {port} master fabric up"))?;
         // A link-local address of its own turns up a second later, when nobody has objected: in the midst of a story.
-        host.inside().ip(&format!("link set {link} addrgenmode none up"))?;
+        // In a request of its own: an older kernel sets the link up first.
+        host.inside().ip(&format!("link set {link} addrgenmode none"))?;
+        host.inside().ip(&format!("link set {link} up"))?;
         Ok(())
     }
 
