@@ -33,7 +33,9 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::Kernel { errno, .. } => {
             Failure::new(Reason::StepFailed, text).with_code(code_of(*errno)).with("errno", errno.to_string())
         }
-        StepError::NotSupported { .. } => Failure::new(Reason::NotSupportedHere, text),
+        StepError::NotSupported { .. } | StepError::NoFiltering { .. } => {
+            Failure::new(Reason::NotSupportedHere, text)
+        }
         StepError::ParentBusy { parent, .. } => {
             Failure::new(Reason::UplinkBusy, text).with("holder", format!("link {parent}"))
         }

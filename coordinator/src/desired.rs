@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{AttachmentSpec, HostSpec, SwitchKind, SwitchSpec, UplinkSpec};
+use pipewright_api::spec::{AttachmentSpec, HostSpec, SwitchSpec, UplinkSpec};
 
 use crate::check::{Fleet, Members, Switch};
 use crate::name::Name;
@@ -48,11 +48,8 @@ fn switches_of(
         kind: switch.kind,
         uplink: uplink.as_ref().map(|link| UplinkSpec {
             link: link.clone(),
-            trunk: match switch.kind {
-                SwitchKind::Ovs => trunks.get(name).cloned().unwrap_or_default(),
-                // A linux bridge's uplink carries untagged frames.
-                SwitchKind::LinuxBridge => BTreeSet::new(),
-            },
+            // None on a linux bridge without VLANs: its uplink carries untagged frames.
+            trunk: trunks.get(name).cloned().unwrap_or_default(),
         }),
     };
     here.map(spec).collect()

@@ -86,7 +86,7 @@ pub enum Uplink {
 pub struct Segment {
     /// The switch it is on.
     pub switch: At<String>,
-    /// Its VLAN, 1 to 4094. Required on Open vSwitch; not in this version on a linux bridge.
+    /// Its VLAN, 1 to 4094. Required on Open vSwitch; on a linux bridge all of its segments have one, or none.
     pub vlan: Option<At<u32>>,
     /// Its subnet, such as `192.0.2.0/24` or `2001:db8::/64`. Subnets on other VLANs may be the same.
     pub subnet: At<String>,

@@ -52,6 +52,7 @@ segments:
   black: { switch: ovs0, subnet: 10.0.0.5/24 }
   green: { switch: ovs9, vlan: 4095, subnet: 10.0.0.0/24 }
   grey: { switch: br0, vlan: 5, subnet: 198.51.100.0/24, gateway: 198.51.101.1, range: 198.51.100.9-198.51.100.3 }
+  white: { switch: br0, subnet: 203.0.113.0/24 }
 attachments:
   - { host: d, guest: \"docker:con1\", segment: red, ip: 10.0.0.1/24 }
   - { host: a, guest: \"docker:con1\", segment: pink, ip: auto }
@@ -71,10 +72,10 @@ use an uplink that has no address, and leave this out
 12:10: segments.black.vlan: an Open vSwitch port without a tag is a trunk of every VLAN: give one, 1 to 4094
 12:34: segments.black.subnet: 10.0.0.5/24 has bits after its prefix: did you mean 10.0.0.0/24?
 13:20: segments.green.switch: there is no switch \"ovs9\"; switches: br0, br1, ovs0
-14:30: segments.grey.vlan: VLANs on a linux bridge are not supported yet: leave it out, or make switch br0 of kind ovs
 14:67: segments.grey.gateway: 198.51.101.1 is outside the subnet 198.51.100.0/24
 14:88: segments.grey.range: it ends before it begins: write 198.51.100.3-198.51.100.9
-16:13: attachments[0].host: there is no host \"d\"; hosts: a, b
+15:10: segments.white.vlan: segment grey on br0 has a VLAN: the segments of a linux bridge all have one, or none
+17:13: attachments[0].host: there is no host \"d\"; hosts: a, b
 17:47: attachments[1].segment: there is no segment \"pink\"; segments: black, blue, green, grey, red
 17:57: attachments[1].ip: auto is not in this version: give an address, such as 192.0.2.10/24
 18:23: attachments[2].guest: \"a b\" is not a guest: a name is 1 to 128 letters, digits, '_', '.' and '-', and \

@@ -303,7 +303,7 @@ pub struct SwitchSpec {
 pub struct UplinkSpec {
     /// The link.
     pub link: LinkName,
-    /// The VLANs that it carries; Open vSwitch only. Empty: it is not plugged yet.
+    /// The VLANs that it carries. Empty: on Open vSwitch it is not plugged yet, a linux bridge's carries frames as they are.
     pub trunk: BTreeSet<VlanId>,
 }
 

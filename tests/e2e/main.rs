@@ -5,6 +5,7 @@
 
 mod agent_life;
 mod ask;
+mod bridge_vlans;
 mod containers;
 mod dhcp;
 mod docker_door;

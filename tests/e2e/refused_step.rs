@@ -9,6 +9,8 @@ use crate::scene::{Scene, with_default_routes};
 /// Both kinds with all that a plan can have: a bridge to be made, default routes to be set aside, routes.
 pub(crate) const LINUX: &str = "br0";
 pub(crate) const OVS: &str = "ovs0 --vlan 100";
+/// Where the kernel's bridges filter VLANs.
+pub(crate) const LINUX_VLAN: &str = "br0 --vlan 100";
 
 /// An attach of a plan that is as long as can be.
 pub(crate) fn attach(uplink: &str, guest: &Guest) -> String {
@@ -65,6 +67,12 @@ pub(crate) fn unchanged(when: &str, before: &Snapshot, now: &Snapshot) {
 fn whichever_step_of_an_attach_to_a_linux_bridge_is_refused_nothing_is_left() -> Result<()> {
     needs!(Root);
     every_refused_step_leaves_nothing(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn whichever_step_of_an_attach_to_a_vlan_of_a_linux_bridge_is_refused_nothing_is_left() -> Result<()> {
+    needs!(Root, BridgeVlans);
+    every_refused_step_leaves_nothing(Scene::linux()?, LINUX_VLAN)
 }
 
 #[test]
@@ -127,6 +135,12 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
 fn a_refused_undo_on_a_linux_bridge_is_named_and_the_next_detach_makes_it_good() -> Result<()> {
     needs!(Root);
     every_refused_undo_is_named_and_made_good(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn a_refused_undo_in_a_vlan_of_a_linux_bridge_is_named_and_the_next_detach_makes_it_good() -> Result<()> {
+    needs!(Root, BridgeVlans);
+    every_refused_undo_is_named_and_made_good(Scene::linux()?, LINUX_VLAN)
 }
 
 #[test]

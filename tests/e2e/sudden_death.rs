@@ -7,7 +7,7 @@ use pipewright_tests::{needs, reach};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::refused_step::{LINUX, OVS, attach, steps, unchanged};
+use crate::refused_step::{LINUX, LINUX_VLAN, OVS, attach, steps, unchanged};
 use crate::scene::{Scene, with_default_routes};
 
 const END: Duration = Duration::from_secs(20);
@@ -54,6 +54,13 @@ fn death_in_an_attach(scene: Scene, uplink: &str) -> Result<()> {
 fn an_agent_killed_at_any_step_of_an_attach_to_a_linux_bridge_leaves_nothing_half_done() -> Result<()> {
     needs!(Root);
     death_in_an_attach(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_an_attach_to_a_vlan_of_a_linux_bridge_leaves_nothing_half_done()
+-> Result<()> {
+    needs!(Root, BridgeVlans);
+    death_in_an_attach(Scene::linux()?, LINUX_VLAN)
 }
 
 #[test]
@@ -104,6 +111,13 @@ fn death_in_a_detach(scene: Scene, uplink: &str) -> Result<()> {
 fn an_agent_killed_at_any_step_of_a_detach_from_a_linux_bridge_finishes_it_when_it_starts() -> Result<()> {
     needs!(Root);
     death_in_a_detach(Scene::linux()?, LINUX)
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_a_detach_from_a_vlan_of_a_linux_bridge_finishes_it_when_it_starts()
+-> Result<()> {
+    needs!(Root, BridgeVlans);
+    death_in_a_detach(Scene::linux()?, LINUX_VLAN)
 }
 
 #[test]

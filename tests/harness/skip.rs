@@ -25,6 +25,8 @@ pub enum Need {
     Dummy,
     /// A kernel with 802.1Q sub-interfaces.
     Vlan,
+    /// A kernel whose bridges filter VLANs.
+    BridgeVlans,
     /// `tcpdump`.
     Tcpdump,
 }
@@ -45,6 +47,7 @@ impl Need {
             Self::Ipvlan => lacks("ipvlan", "kernel-lacks-ipvlan"),
             Self::Dummy => lacks("dummy", "kernel-lacks-dummy"),
             Self::Vlan => lacks("vlan", "kernel-lacks-8021q"),
+            Self::BridgeVlans => lacks("bridge", "kernel-lacks-vlan-filtering"),
             Self::Dhcp => runs("dnsmasq", &["--version"]).map(|why| ("no-dhcp", why)),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
@@ -54,10 +57,15 @@ impl Need {
 
 /// Why links of a kind cannot be made; `None` when they can. Tried where nobody sees it.
 fn lacks(kind: &str, name: &'static str) -> Option<(&'static str, String)> {
-    let on = if kind == "dummy" { "" } else { "link parent " };
-    let id = if kind == "vlan" { " id 1" } else { "" };
-    let script =
-        format!("ip link add parent type veth peer name other && ip link add {on}name tried type {kind}{id}");
+    let on = if matches!(kind, "dummy" | "bridge") { "" } else { "link parent " };
+    let how = match kind {
+        "vlan" => " id 1",
+        "bridge" => " vlan_filtering 1",
+        _ => "",
+    };
+    let script = format!(
+        "ip link add parent type veth peer name other && ip link add {on}name tried type {kind}{how}"
+    );
     let tried = Command::new("unshare").args(["--net", "sh", "-c", &script]).stdin(Stdio::null()).output();
     match tried {
         Ok(output) if output.status.success() => None,

@@ -91,7 +91,10 @@ impl<H: Host> Engine<H> {
             }
         }
         let mut record = self.decide(wish, guest.identity, facts).await?;
-        let _uses = self.locks.use_links(step::needs(&record.plan).cloned().collect()).await;
+        let _uses = self
+            .locks
+            .use_links(step::needs(&record.plan).map(|shared| shared.link().clone()).collect())
+            .await;
         if record.attachment.host_ifname.is_none() {
             record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use pipewright_api::attachment::GuestIdentity;
-use pipewright_api::net::{LinkName, MacAddr, Mtu};
+use pipewright_api::net::{LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind, Uplink};
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::host::facts::GuestFacts;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
-use crate::kinds::{Bridge, Found, Ground};
+use crate::kinds::{Bridge, Filtering, Found, Ground};
 use crate::switches::ovs::SwitchError;
 
 /// Bridges with these first letters are made when they are missing.
@@ -64,10 +64,40 @@ impl<H: Host> Engine<H> {
         };
         let name = spec.uplink.link().ok_or_else(|| no_bridge(&spec.uplink))?;
         match (self.find_bridge(name, as_bridge, seen).await?, as_bridge) {
-            (Ok(bridge), _) => Ok(Found::Bridge(bridge)),
+            (Ok(bridge), _) => {
+                if spec.vlan.is_some() {
+                    self.may_filter(name, &bridge).await?;
+                }
+                Ok(Found::Bridge(bridge))
+            }
             (Err(link), None) => Ok(Found::Macvlan(self.parent(spec, Some(*link)).await?)),
             (Err(link), Some(_)) => Err(other_than_a_bridge(&link)),
         }
+    }
+
+    /// Refuses to switch filtering on under ports that are not ours. Our own have no VLAN of their own there, and hear each
+    /// other as before.
+    ///
+    /// # Errors
+    /// INVALID_FIELD.
+    pub(super) async fn may_filter(&self, name: &LinkName, bridge: &Bridge) -> Result<(), Failure> {
+        let Bridge::Linux { ours: true, filtering: Filtering::Off, uplink, .. } = bridge else {
+            return Ok(());
+        };
+        let ports = self.kernel.ports_of(name).await.map_err(unreadable)?;
+        let is_foreign = |port: &&LinkFacts| {
+            !mark::is_ours(port.group) && uplink.as_ref().is_none_or(|uplink| uplink.as_str() != port.name)
+        };
+        let foreign: Vec<&str> = ports.iter().filter(is_foreign).map(|port| port.name.as_str()).collect();
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "{name} does not filter VLANs, and has ports of others ({}) that would hear less if it did; switch it on \
+             yourself: `ip link set {name} type bridge vlan_filtering 1`",
+            foreign.join(", ")
+        );
+        Err(Failure::field("spec.vlan", why))
     }
 
     /// The bridge of that name, or that it may be made.
@@ -131,7 +161,7 @@ impl<H: Host> Engine<H> {
                 None => self.kernel.link(name).await.map_err(unreadable)?,
             };
             let found = match &link {
-                Some(link) if link.kind == "bridge" => Some(linux(link)),
+                Some(link) if link.kind == "bridge" => Some(self.linux(name, link)),
                 // An Open vSwitch bridge is a link, too, once ovs-vswitchd has made it.
                 Some(_) | None => self.ovs_bridge(name, link.as_ref(), asked).await?,
             };
@@ -146,6 +176,17 @@ impl<H: Host> Engine<H> {
                 () = sleep_until(deadline) => {}
             }
         }
+    }
+
+    fn linux(&self, name: &LinkName, link: &LinkFacts) -> Bridge {
+        let filtering = match link.filtering {
+            None => Filtering::Off,
+            Some(_) if self.shelf.is_filtered(name) => Filtering::ByUs,
+            Some(default) => Filtering::On { default: VlanId::try_from(u32::from(default)).ok() },
+        };
+        let uplink =
+            self.shelf.switch(name).and_then(|switch| Some(switch.spec.uplink.as_ref()?.link.clone()));
+        Bridge::Linux { mtu: link.mtu, ours: link.group == mark::BRIDGE, filtering, uplink }
     }
 
     async fn ovs_bridge(
@@ -184,10 +225,6 @@ fn other_than_a_bridge(link: &LinkFacts) -> Failure {
     let kind = if link.kind.is_empty() { "physical" } else { &link.kind };
     let text = format!("{} is no bridge but a {kind} link; name a bridge, or leave the kind out", link.name);
     Failure::new(Reason::NotSupportedHere, text)
-}
-
-fn linux(link: &LinkFacts) -> Bridge {
-    Bridge::Linux { mtu: link.mtu, ours: link.group == mark::BRIDGE }
 }
 
 /// LOCAL ports are `openvswitch` links in the kernel's datapath and `tun` links in the userspace one.

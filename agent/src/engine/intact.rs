@@ -1,7 +1,7 @@
 //! Whether an attachment's host end is still plugged as it was made. Somebody may have unplugged it by hand, or deleted the
 //! bridge under it; the record does not know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pipewright_api::attachment::Attachment;
 use pipewright_api::reason::Failure;
@@ -11,18 +11,31 @@ use super::Engine;
 use crate::engine::ground::unreadable;
 use crate::engine::records::Record;
 use crate::host::link::LinkFacts;
+use crate::host::port_vlans::PortVlans;
 use crate::host::{Host, mark};
 
 /// The host's links at one moment, for many questions.
 #[derive(Debug)]
-pub(super) struct Links(HashMap<String, LinkFacts>);
+pub(super) struct Links {
+    by_name: HashMap<String, LinkFacts>,
+    /// VLANs of ports of linux bridges, by their numbers; read when an attachment of ours has some.
+    vlans: BTreeMap<u32, PortVlans>,
+}
 
 impl<H: Host> Engine<H> {
     /// # Errors
     /// INTERNAL when the kernel does not list its links.
     pub(super) async fn links(&self) -> Result<Links, Failure> {
         let links = self.kernel.links().await.map_err(unreadable)?;
-        Ok(Links(links.into_iter().map(|link| (link.name.clone(), link)).collect()))
+        let has_vlan = |record: &Record| {
+            let spec = &record.attachment.spec;
+            spec.kind == Some(Kind::LinuxBridge) && spec.vlan.is_some()
+        };
+        let vlans = match self.shelf.attachments().0.iter().any(|record| has_vlan(record)) {
+            true => self.kernel.port_vlans().await.map_err(unreadable)?,
+            false => BTreeMap::new(),
+        };
+        Ok(Links { by_name: links.into_iter().map(|link| (link.name.clone(), link)).collect(), vlans })
     }
 
     /// Whether an attachment is in its bridge, with its VLANs. While Open vSwitch is away nobody knows, and then it is.
@@ -30,7 +43,7 @@ impl<H: Host> Engine<H> {
         let Attachment { id, host_ifname, spec, .. } = &record.attachment;
         // What has no host end is in no bridge that somebody could take it out of.
         let (Some(host_ifname), Some(bridge)) = (host_ifname, spec.uplink.link()) else { return true };
-        let ours = links.0.get(host_ifname.as_str()).filter(|link| link.group == mark::group(*id));
+        let ours = links.by_name.get(host_ifname.as_str()).filter(|link| link.group == mark::group(*id));
         let Some(link) = ours else { return false };
         match spec.kind {
             Some(Kind::Ovs) if !self.ovs.facts().is_connected => true,
@@ -40,8 +53,13 @@ impl<H: Host> Engine<H> {
                     && port.vlan == spec.vlan
             }),
             Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) | None => {
-                let bridge = links.0.get(bridge.as_str()).map(|bridge| bridge.index);
-                bridge.is_some() && link.master == bridge
+                let bridge = links.by_name.get(bridge.as_str());
+                let has_vlans = |asked| links.vlans.get(&link.index).is_some_and(|there| there.is(asked));
+                bridge.is_some_and(|bridge| {
+                    let is_tagged =
+                        spec.vlan.as_ref().is_none_or(|asked| bridge.filtering.is_some() && has_vlans(asked));
+                    link.master == Some(bridge.index) && is_tagged
+                })
             }
         }
     }

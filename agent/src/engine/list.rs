@@ -142,7 +142,7 @@ pub(super) fn place(record: &Record) -> Option<(i32, LinkName)> {
 /// Whether a link is on that bridge or other link of the host.
 fn is_on(record: &Record, link: &LinkName) -> bool {
     record.attachment.spec.uplink.link() == Some(link)
-        || step::needs(&record.plan).any(|needed| needed == link)
+        || step::needs(&record.plan).any(|shared| shared.link() == link)
 }
 
 fn interrupted() -> Failure {

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::engine::records::{Record, SwitchRecord};
-use crate::step::{self, GuestLink, Step};
+use crate::step::{self, GuestLink, Shared, Step};
 
 /// Changes that a watcher may be behind before it has to list again.
 const REMEMBERED: usize = 1024;
@@ -117,19 +117,28 @@ impl Shelf {
         self.lock().attachments.values().any(|record| record.attachment.host_ifname.is_none())
     }
 
-    /// Whether anything but this attachment or switch needs a bridge or another link of the host of that name. One that is
-    /// being removed itself does not: of two that go at the same time, each would leave the link to the other.
-    pub(super) fn is_used_by_others(&self, link: &LinkName, but: Uuid) -> bool {
+    /// Whether anything but this attachment or switch needs something of the host. One that is being removed itself does
+    /// not: of two that go at the same time, each would leave it to the other.
+    pub(super) fn is_used_by_others(&self, what: Shared<'_>, but: Uuid) -> bool {
         let inner = self.lock();
-        let needs = |plan: &[Step]| step::needs(plan).any(|needed| needed == link);
+        let needs = |plan: &[Step]| step::needs(plan).any(|needed| needed == what);
         let is_needed = |record: &Arc<Record>| {
             let Attachment { id, state, .. } = &record.attachment;
             *id != but && *state != State::Detaching && needs(&record.plan)
         };
         let is_wanted = |switch: &Arc<SwitchRecord>| {
-            switch.id != but && (switch.spec.name == *link || needs(&switch.plan))
+            let is_it = matches!(what, Shared::Link(link) if switch.spec.name == *link);
+            switch.id != but && (is_it || needs(&switch.plan))
         };
         inner.attachments.values().any(is_needed) || inner.switches.values().any(is_wanted)
+    }
+
+    /// Whether a linux bridge keeps VLANs apart because we switched that on.
+    pub(super) fn is_filtered(&self, bridge: &LinkName) -> bool {
+        let inner = self.lock();
+        let filters = |plan: &[Step]| step::needs(plan).any(|needed| needed == Shared::Filtering(bridge));
+        inner.attachments.values().any(|record| filters(&record.plan))
+            || inner.switches.values().any(|switch| filters(&switch.plan))
     }
 
     /// Whether a link of the host is up because we set it up.

@@ -13,7 +13,7 @@ use super::Engine;
 use crate::engine::ground::unreadable;
 use crate::engine::records::{SwitchRecord, Write};
 use crate::host::{Host, Refused};
-use crate::kinds::Bridge;
+use crate::kinds::{self, Bridge, Filtering};
 use crate::step::{Port, Step};
 use crate::switches::ovs::Purpose;
 
@@ -30,7 +30,7 @@ impl<H: Host> Engine<H> {
         let id = known.as_ref().map_or_else(Uuid::now_v7, |known| known.id);
         let plan = self.switch_plan(id, spec).await?;
         let before = known.as_ref().map_or(&[][..], |known| &known.plan);
-        let leaving: Vec<Step> = before.iter().filter(|step| is_left(step, &plan)).cloned().collect();
+        let leaving: Vec<Step> = before.iter().filter(|step| is_left(step, before, &plan)).cloned().collect();
         let record = SwitchRecord {
             id,
             fleet: fleet.clone(),
@@ -122,16 +122,24 @@ impl<H: Host> Engine<H> {
                 }))
             }
             SwitchKind::LinuxBridge => {
-                let bridge = self.kernel.link(name).await.map_err(unreadable)?.map(|link| link.index);
+                let bridge = self.kernel.link(name).await.map_err(unreadable)?;
                 let link = self.kernel.link(link).await.map_err(unreadable)?;
-                Ok(link.is_some_and(|link| link.master.is_some() && link.master == bridge))
+                let (Some(bridge), Some(link)) = (bridge, link) else { return Ok(false) };
+                if link.master != Some(bridge.index) || trunk.is_empty() {
+                    return Ok(link.master == Some(bridge.index));
+                }
+                let vlans = self.kernel.port_vlans().await.map_err(unreadable)?;
+                let wanted = Vlan::Trunk(trunk.clone());
+                let is_tagged = vlans.get(&link.index).is_some_and(|there| there.is(&wanted));
+                Ok(bridge.filtering.is_some() && is_tagged)
             }
         }
     }
 
     async fn switch_plan(&self, id: Uuid, spec: &SwitchSpec) -> Result<Vec<Step>, Failure> {
         let SwitchSpec { name, kind, uplink } = spec;
-        let is_ours = match self.bridge(name, Some(*kind)).await? {
+        let bridge = self.bridge(name, Some(*kind)).await?;
+        let is_ours = match bridge {
             Bridge::Missing(_) => true,
             Bridge::Linux { ours, .. } | Bridge::Ovs { ours, .. } => ours,
         };
@@ -141,6 +149,14 @@ impl<H: Host> Engine<H> {
             plan.push(Step::EnsureBridge { bridge: name.clone(), kind: *kind, mac });
         }
         let Some(uplink) = uplink else { return Ok(plan) };
+        if *kind == SwitchKind::LinuxBridge && !uplink.trunk.is_empty() {
+            self.may_filter(name, &bridge).await?;
+            let filtering = match bridge {
+                Bridge::Linux { filtering, .. } => filtering,
+                Bridge::Missing(_) | Bridge::Ovs { .. } => Filtering::Off,
+            };
+            plan.extend(kinds::filter_vlans(name, is_ours, filtering, Some(&uplink.link))?);
+        }
         let is_down = self.check_uplink(id, name, uplink).await?;
         if *kind == SwitchKind::Ovs && uplink.trunk.is_empty() {
             return Ok(plan);
@@ -208,7 +224,13 @@ fn is_link_local(net: &ipnet::IpNet) -> bool {
 fn plug(id: Uuid, bridge: &LinkName, kind: SwitchKind, uplink: &UplinkSpec) -> Vec<Step> {
     let UplinkSpec { link, trunk } = uplink;
     match kind {
-        SwitchKind::LinuxBridge => vec![Step::EnslaveLink { link: link.clone(), bridge: bridge.clone() }],
+        SwitchKind::LinuxBridge => {
+            let mut steps = vec![Step::EnslaveLink { link: link.clone(), bridge: bridge.clone() }];
+            if !trunk.is_empty() {
+                steps.push(Step::JoinVlans { port: link.clone(), vlan: Vlan::Trunk(trunk.clone()) });
+            }
+            steps
+        }
         SwitchKind::Ovs => {
             let port = Port {
                 id,
@@ -224,15 +246,22 @@ fn plug(id: Uuid, bridge: &LinkName, kind: SwitchKind, uplink: &UplinkSpec) -> V
 }
 
 /// Whether a step of the old plan has no counterpart in the new one, so that it must be taken back.
-fn is_left(step: &Step, plan: &[Step]) -> bool {
+fn is_left(step: &Step, before: &[Step], plan: &[Step]) -> bool {
     match step {
         Step::PlugPort(old) => {
             !plan.iter().any(|new| matches!(new, Step::PlugPort(new) if new.port == old.port))
         }
-        Step::EnslaveLink { .. } => !plan.contains(step),
+        // A port that shall pass every frame again is plugged anew, with what the bridge gives to new ports.
+        Step::EnslaveLink { link, .. } => !plan.contains(step) || (joins(before, link) && !joins(plan, link)),
+        Step::FilterVlans { .. } => !plan.contains(step),
         Step::SetHostLinkUp { link } => !plan.iter().any(|new| plugs(new, link)),
         _ => false,
     }
+}
+
+/// Whether a plan gives a port VLANs of its own.
+fn joins(plan: &[Step], link: &LinkName) -> bool {
+    plan.iter().any(|step| matches!(step, Step::JoinVlans { port, .. } if port == link))
 }
 
 fn plugs(step: &Step, link: &LinkName) -> bool {

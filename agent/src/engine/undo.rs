@@ -1,12 +1,11 @@
 //! Taking back: rollback, detach and recovery are this one path. It goes on past errors and says what is left.
 
-use pipewright_api::net::LinkName;
 use uuid::Uuid;
 
 use super::Engine;
 use crate::host::netns::Netns;
 use crate::host::{Host, Refused};
-use crate::step::{self, Step, StepError};
+use crate::step::{self, Shared, Step, StepError};
 
 impl<H: Host> Engine<H> {
     /// Takes a plan back, whatever part of it was done. Returns a line for each object that remains.
@@ -19,8 +18,8 @@ impl<H: Host> Engine<H> {
             steps.into_iter().partition(|step| step.releases().is_some());
         let mut leftovers = self.take_all(guest, &own).await;
         for step in release {
-            let Some(link) = step.releases() else { continue };
-            leftovers.extend(self.release(id, link, &step).await);
+            let Some(shared) = step.releases() else { continue };
+            leftovers.extend(self.release(id, shared, &step).await);
         }
         leftovers
     }
@@ -35,14 +34,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Lets go of a bridge or another link of the host when nothing needs it any more.
-    async fn release(&self, id: Uuid, link: &LinkName, step: &Step) -> Vec<String> {
-        if self.shelf.is_used_by_others(link, id) {
+    /// Lets go of something of the host when nothing needs it any more.
+    async fn release(&self, id: Uuid, shared: Shared<'_>, step: &Step) -> Vec<String> {
+        if self.shelf.is_used_by_others(shared, id) {
             return Vec::new();
         }
-        let _alone = self.locks.release_bridge(link).await;
+        let _alone = self.locks.release_bridge(shared.link()).await;
         // Somebody may have come while we waited.
-        if self.shelf.is_used_by_others(link, id) {
+        if self.shelf.is_used_by_others(shared, id) {
             return Vec::new();
         }
         self.take_all(None, std::slice::from_ref(step)).await

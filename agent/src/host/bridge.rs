@@ -38,6 +38,60 @@ pub(super) fn to_release(host: &mut Requests, bridge: &LinkName) -> Result<Optio
     Ok(is_free.then_some(found))
 }
 
+/// `ip link set BRIDGE type bridge vlan_filtering 1`, where that is ours to do.
+///
+/// # Errors
+/// EPERM on a bridge of somebody else or with ports of others; EOPNOTSUPP when the kernel's bridges do not filter.
+pub(super) fn filter_vlans(
+    host: &mut Requests,
+    bridge: &LinkName,
+    uplink: Option<&LinkName>,
+) -> Result<(), KernelError> {
+    let missing = || KernelError::new(libc::ENODEV, format!("link {bridge} does not exist"));
+    let found = link::find(host, bridge.as_str())?.ok_or_else(missing)?;
+    if found.filtering.is_some() {
+        return Ok(());
+    }
+    if !is_ours_alone(host, &found, uplink)? {
+        let text = format!("{bridge} is not ours alone, and others would hear less");
+        return Err(KernelError::new(libc::EPERM, text));
+    }
+    host.request(&link::set_filtering(found.index, true))?;
+    // Kernels whose bridges cannot filter have taken the request without a word.
+    match link::find(host, bridge.as_str())?.and_then(|found| found.filtering) {
+        Some(_) => Ok(()),
+        None => Err(KernelError::new(libc::EOPNOTSUPP, "the bridge does not filter VLANs")),
+    }
+}
+
+/// `ip link set BRIDGE type bridge vlan_filtering 0`, where that is ours to do.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn pass_vlans(
+    host: &mut Requests,
+    bridge: &LinkName,
+    uplink: Option<&LinkName>,
+) -> Result<(), KernelError> {
+    let Some(found) = link::find(host, bridge.as_str())? else { return Ok(()) };
+    match found.filtering.is_some() && is_ours_alone(host, &found, uplink)? {
+        true => host.request(&link::set_filtering(found.index, false)).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// Whether we made a bridge, and all of its ports but the fleet's uplink.
+fn is_ours_alone(
+    host: &mut Requests,
+    found: &LinkFacts,
+    uplink: Option<&LinkName>,
+) -> Result<bool, KernelError> {
+    let is_ours = found.kind == "bridge" && found.group == mark::BRIDGE;
+    let is_uplink = |port: &LinkFacts| uplink.is_some_and(|uplink| uplink.as_str() == port.name);
+    let ports = link::list(host, Some(found.index))?;
+    Ok(is_ours && ports.iter().all(|port| mark::is_ours(port.group) || is_uplink(port)))
+}
+
 /// Whether somebody uses the bridge as a link of the host. We give none an address, and the kernel only link-local ones.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! What is there: links of the host, and what a guest looks like from inside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use crate::host::link::LinkFacts;
 use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::netns::Netns;
+use crate::host::port_vlans::{self, PortVlans};
 use crate::host::{address, bridge, guest_link, link, neighbour, route, sys, sysctl};
 use crate::step::SavedRoute;
 
@@ -69,6 +71,14 @@ impl Kernel {
             None => Ok(Vec::new()),
         })
         .await
+    }
+
+    /// The VLANs of the ports of all linux bridges, by the ports' numbers.
+    ///
+    /// # Errors
+    /// The kernel's refusal; EOPNOTSUPP when its bridges do not filter.
+    pub async fn port_vlans(&self) -> io::Result<BTreeMap<u32, PortVlans>> {
+        self.ask(port_vlans::of_all).await
     }
 
     /// Whether a link of the host has an address that is not link-local; false when there is no such link.

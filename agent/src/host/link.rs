@@ -7,12 +7,12 @@ use pipewright_api::net::{LinkName, MacAddr};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::host::mark;
-use crate::host::message::{attribute, attributes, read_text, read_u32};
+use crate::host::message::{attribute, attributes, read_text, read_u16, read_u32};
 use crate::host::netlink::{KernelError, Reply, Request, Requests};
 use crate::step::Veth;
 
@@ -37,6 +37,8 @@ const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 /// `ARPHRD_ETHER` of linux/if_arp.h.
 const ETHERNET: u16 = 1;
 const IFF_UP: u32 = 1;
@@ -60,6 +62,8 @@ pub struct LinkFacts {
     pub parent: Option<u32>,
     /// Its tag, of an 802.1Q sub-interface.
     pub vlan: Option<u16>,
+    /// Of a bridge that filters VLANs, the one of ports that are told none; 0 for none.
+    pub filtering: Option<u16>,
     /// Bytes.
     pub mtu: u32,
     /// Its link group, which marks what is ours.
@@ -139,6 +143,7 @@ impl LinkFacts {
             is_ethernet: u16::from_ne_bytes(body.get(2..4)?.try_into().ok()?) == ETHERNET,
             parent: None,
             vlan: None,
+            filtering: None,
             mtu: 0,
             group: 0,
             master: None,
@@ -163,8 +168,14 @@ impl LinkFacts {
                 IFLA_CARRIER => facts.carrier = value.first() == Some(&1),
                 IFLA_LINKINFO => {
                     facts.kind = attribute(value, IFLA_INFO_KIND).map(read_text).unwrap_or_default();
-                    let data = attribute(value, IFLA_INFO_DATA).filter(|_| facts.kind == "vlan");
-                    facts.vlan = data.and_then(|data| attribute(data, IFLA_VLAN_ID)).and_then(read_u16);
+                    let data = attribute(value, IFLA_INFO_DATA).unwrap_or_default();
+                    match facts.kind.as_str() {
+                        "vlan" => facts.vlan = attribute(data, IFLA_VLAN_ID).and_then(read_u16),
+                        "bridge" if attribute(data, IFLA_BR_VLAN_FILTERING) == Some(&[1]) => {
+                            facts.filtering = attribute(data, IFLA_BR_VLAN_DEFAULT_PVID).and_then(read_u16);
+                        }
+                        _ => {}
+                    }
                 }
                 _ => {}
             }
@@ -255,7 +266,10 @@ pub(super) fn create_veth(veth: &Veth, netns: impl AsFd, bridge: Option<u32>) ->
     // The kernel refuses (ENOTCONN) to set this end up here.
     peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
 
-    let mut host = up(LinkMessage::default());
+    let mut host = LinkMessage::default();
+    if veth.vlan.is_none() {
+        host = up(host);
+    }
     host.attributes = both(&veth.host_end, veth.host_mac);
     host.attributes.extend(bridge.map(LinkAttribute::Controller));
     host.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -316,6 +330,15 @@ pub(super) fn set_master(index: u32, bridge: u32) -> Request {
     change(index, vec![LinkAttribute::Controller(bridge)])
 }
 
+/// `ip link set INDEX type bridge vlan_filtering 0|1`
+pub(super) fn set_filtering(index: u32, is_on: bool) -> Request {
+    let info = vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(is_on)])),
+    ];
+    change(index, vec![LinkAttribute::LinkInfo(info)])
+}
+
 /// `ip link set INDEX group GROUP`
 pub(super) fn set_group(index: u32, group: u32) -> Request {
     change(index, vec![LinkAttribute::Group(group)])
@@ -360,8 +383,4 @@ pub(super) fn without_statistics() -> LinkAttribute {
 
 fn read_mac(value: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(value).ok().and_then(|mac| MacAddr::try_from(mac).ok())
-}
-
-fn read_u16(value: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(value.get(..2)?.try_into().ok()?))
 }

@@ -24,6 +24,7 @@ pub mod netlink;
 pub mod netns;
 mod offload;
 mod ovs_steps;
+pub mod port_vlans;
 pub mod real;
 mod route;
 mod saved_route;

@@ -223,10 +223,17 @@ impl Requests {
     /// # Errors
     /// The kernel's refusal; EINTR when changes overtook it each of 5 times: half a list is worse than none.
     pub fn dump(&mut self, message: RouteNetlinkMessage) -> Result<Vec<Reply>, KernelError> {
-        let request = Request::new(message, NLM_F_DUMP);
+        self.dump_raw(&Request::new(message, NLM_F_DUMP))
+    }
+
+    /// As [`Requests::dump`], for a request that has NLM_F_DUMP already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn dump_raw(&mut self, request: &Request) -> Result<Vec<Reply>, KernelError> {
         for _ in 0..DUMPS {
             self.is_spent = true;
-            let whole = self.dump_once(&request)?;
+            let whole = self.dump_once(request)?;
             self.is_spent = false;
             if let Some(replies) = whole {
                 return Ok(replies);

@@ -14,8 +14,8 @@ use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
 use crate::host::watch::{Seen, Which};
 use crate::host::{
-    Refused, address, announce, bridge, guest_link, link, lower, mark, offload, route, saved_route, sys,
-    sysctl, vlan_link,
+    Refused, address, announce, bridge, guest_link, link, lower, mark, offload, port_vlans, route,
+    saved_route, sys, sysctl, vlan_link,
 };
 use crate::step::{Expected, Place, Step, StepError, Veth};
 
@@ -96,6 +96,9 @@ impl<'a> Run<'a> {
         let result = match step {
             Step::EnsureBridge { bridge, mac, .. } => bridge::ensure(&mut self.host, bridge, *mac),
             Step::ReleaseBridge { bridge, .. } => self.release_bridge(bridge),
+            Step::FilterVlans { bridge, uplink } => return self.filter_vlans(step, bridge, uplink.as_ref()),
+            Step::PassVlans { bridge, uplink } => bridge::pass_vlans(&mut self.host, bridge, uplink.as_ref()),
+            Step::JoinVlans { port, vlan } => port_vlans::join(&mut self.host, port, vlan),
             Step::CreateVeth(veth) => match &self.guest {
                 Some(guest) => create_veth(&mut self.host, guest, veth),
                 None => return Err(StepError::GuestGone),
@@ -184,6 +187,18 @@ impl<'a> Run<'a> {
             }
         }
         (0, Ok(()))
+    }
+
+    fn filter_vlans(
+        &mut self,
+        step: &Step,
+        name: &LinkName,
+        uplink: Option<&LinkName>,
+    ) -> Result<(), StepError> {
+        bridge::filter_vlans(&mut self.host, name, uplink).map_err(|error| match error.errno {
+            libc::EOPNOTSUPP => StepError::NoFiltering { step: step.to_string() },
+            _ => refusal(step, error),
+        })
     }
 
     fn delete_link(&mut self, id: Uuid, name: &LinkName) -> Result<(), KernelError> {

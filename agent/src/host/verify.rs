@@ -8,7 +8,7 @@ use rtnetlink::packet_route::AddressFamily;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
-use crate::host::{address, link, route};
+use crate::host::{address, link, port_vlans, route};
 use crate::step::{Ends, Expected, GuestLink, StepError, Veth};
 
 /// Why something is not as it was asked for, or could not be read.
@@ -55,6 +55,9 @@ fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result
     if let Some(bridge) = &veth.bridge {
         let index = link::index(host, bridge)?;
         same(name, "bridge", &host_end.master.unwrap_or(0), &index)?;
+    }
+    if let Some(vlan) = &veth.vlan {
+        same(name, "VLANs as asked for", &port_vlans::of(host, host_end.index)?.is(vlan), &true)?;
     }
 
     let name = veth.guest_end.as_str();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pipewright_api::attachment::GuestIdentity;
-use pipewright_api::net::{LinkName, MacAddr, Mtu};
+use pipewright_api::net::{LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{Addressing, AttachmentSpec, Kind, Mode, SwitchKind};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ mod tests;
 mod tests_on_links;
 mod vlan;
 
+pub use linux_bridge::filter_vlans;
 pub use parent::{Neighbour, Parent, VlanLink};
 
 /// What is there before an attach, as far as a plan depends on it.
@@ -70,6 +71,10 @@ pub enum Bridge {
         mtu: u32,
         /// Made by us, so released with its last port.
         ours: bool,
+        /// Whether it keeps VLANs apart.
+        filtering: Filtering,
+        /// The port that a fleet plugged in.
+        uplink: Option<LinkName>,
     },
     /// An Open vSwitch bridge.
     Ovs {
@@ -79,6 +84,20 @@ pub enum Bridge {
         ours: bool,
         /// Its packets go through ovs-vswitchd, not through the kernel.
         userspace: bool,
+    },
+}
+
+/// Whether a linux bridge keeps VLANs apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filtering {
+    /// It passes tags as they are.
+    Off,
+    /// It does for the sake of our attachments only.
+    ByUs,
+    /// It does.
+    On {
+        /// The VLAN that a port is in unless it is told another; `None`: no frame passes such a port.
+        default: Option<VlanId>,
     },
 }
 
@@ -117,8 +136,12 @@ pub struct Derived {
 pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<Decision, Failure> {
     let link = Link::new(spec, ground, derived)?;
     match &ground.uplink {
-        Found::Bridge(Bridge::Missing(SwitchKind::LinuxBridge)) => linux_bridge::plan(&link, true),
-        Found::Bridge(Bridge::Linux { ours, .. }) => linux_bridge::plan(&link, *ours),
+        Found::Bridge(Bridge::Missing(SwitchKind::LinuxBridge)) => {
+            linux_bridge::plan(&link, true, Filtering::Off, None)
+        }
+        Found::Bridge(Bridge::Linux { ours, filtering, uplink, .. }) => {
+            linux_bridge::plan(&link, *ours, *filtering, uplink.as_ref())
+        }
         // Whether the userspace datapath will have a bridge that is yet to be made is not known, and checksums that are
         // filled in early harm nobody.
         Found::Bridge(Bridge::Missing(SwitchKind::Ovs)) => ovs::plan(&link, true, true),
@@ -211,6 +234,7 @@ impl<'a> Link<'a> {
             guest_mac: self.mac,
             mtu: self.mtu,
             bridge: bridge.cloned(),
+            vlan: None,
         }
     }
 

@@ -1,17 +1,22 @@
 //! Plans from specs: what is asked and what is there, and the steps that follow.
 
 use pipewright_api::attachment::{GuestIdentity, Runtime};
-use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind, Vlan};
+use pipewright_api::net::VlanId;
+use pipewright_api::spec::{AttachmentSpec, Kind, SwitchKind};
 use pipewright_api::wire;
 use uuid::Uuid;
 
-use super::{Bridge, Derived, Found, Ground, plan};
+use super::{Bridge, Derived, Filtering, Found, Ground, plan};
 use crate::host::mark;
 use crate::step::{SavedRoute, Step, undo};
 use pipewright_api::reason::Reason;
 
-const LINUX: Bridge = Bridge::Linux { mtu: 1500, ours: false };
+const LINUX: Bridge = linux(1500, false, Filtering::Off);
 const USERSPACE: Bridge = Bridge::Ovs { mtu: 1500, ours: true, userspace: true };
+
+const fn linux(mtu: u32, ours: bool, filtering: Filtering) -> Bridge {
+    Bridge::Linux { mtu, ours, filtering, uplink: None }
+}
 
 fn ground(bridge: Bridge) -> Ground {
     on(Found::Bridge(bridge))
@@ -159,19 +164,78 @@ fn a_port_of_open_vswitch_without_a_vlan_is_refused() {
     assert_eq!((failure.reason(), failure.fact("field")), (Reason::InvalidField, Some("spec.vlan")));
 }
 
-#[test]
-fn a_vlan_on_a_linux_bridge_is_refused() {
-    let tagged = spec(|asked| asked.vlan = Some(wire::attachment_spec::Vlan::AccessVlan(100)));
-    assert_eq!(tagged.vlan, Some(Vlan::Access(100.try_into().unwrap())));
+fn in_vlan(number: u32) -> AttachmentSpec {
+    spec(|asked| asked.vlan = Some(wire::attachment_spec::Vlan::AccessVlan(number)))
+}
 
-    let failure = plan(&tagged, &ground(LINUX), derived()).unwrap_err();
+#[test]
+fn filtering_is_not_switched_on_under_the_ports_of_others() {
+    let failure = plan(&in_vlan(100), &ground(LINUX), derived()).unwrap_err();
 
     assert_eq!(failure.fact("field"), Some("spec.vlan"));
+    assert!(failure.message().contains("ip link set br0 type bridge vlan_filtering 1"), "{failure}");
+}
+
+#[test]
+fn a_port_with_a_vlan_is_born_down_and_never_in_the_default_vlan() {
+    let missing = Bridge::Missing(SwitchKind::LinuxBridge);
+
+    let decision = plan(&in_vlan(100), &ground(missing), derived()).unwrap();
+
+    let host_end = decision.host_end.unwrap();
+    let lines: Vec<String> = decision.plan.iter().map(ToString::to_string).collect();
+    assert_eq!(lines[1], "ip link set br0 type bridge vlan_filtering 1");
+    assert!(
+        lines[2].starts_with(&format!("ip link add {host_end} ")) && !lines[2].contains(" up "),
+        "{}",
+        lines[2]
+    );
+    assert_eq!(
+        lines[3],
+        format!(
+            "bridge vlan add dev {host_end} vid 100 pvid untagged, and none else; ip link set {host_end} up"
+        )
+    );
+    let undone: Vec<String> = undo(&decision.plan).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        undone,
+        [
+            format!("ip link del {host_end}"),
+            "ip link set br0 type bridge vlan_filtering 0 if it is ours and has no ports of others"
+                .to_owned(),
+            "ip link del br0 if it is ours and without ports".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn filtering_that_somebody_else_switched_on_stays_on() {
+    for (filtering, is_ours, switches) in [
+        (Filtering::On { default: Some(VlanId::try_from(1).unwrap()) }, false, false),
+        (Filtering::On { default: None }, true, false),
+        (Filtering::Off, true, true),
+        (Filtering::ByUs, true, true),
+    ] {
+        let decision = plan(&in_vlan(100), &ground(linux(1500, is_ours, filtering)), derived()).unwrap();
+
+        let is_switch = |step: &Step| matches!(step, Step::FilterVlans { .. });
+        assert_eq!(decision.plan.iter().any(is_switch), switches, "{filtering:?}");
+    }
+}
+
+#[test]
+fn a_port_that_nothing_would_pass_is_refused() {
+    let none = linux(1500, false, Filtering::On { default: None });
+
+    let failure = plan(&spec(|_| ()), &ground(none.clone()), derived()).unwrap_err();
+
+    assert_eq!(failure.fact("field"), Some("spec.vlan"));
+    assert!(plan(&in_vlan(100), &ground(none), derived()).is_ok());
 }
 
 #[test]
 fn an_mtu_above_the_bridges_is_refused_and_none_is_the_bridges() {
-    let small = Bridge::Linux { mtu: 1400, ours: false };
+    let small = linux(1400, false, Filtering::Off);
     let asked = spec(|asked| asked.mtu = 1500);
 
     let refused = plan(&asked, &ground(small.clone()), derived()).unwrap_err();

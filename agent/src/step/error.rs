@@ -57,6 +57,15 @@ pub enum StepError {
         /// The module of the kernel.
         module: &'static str,
     },
+    /// The kernel was built without VLANs of bridges.
+    #[error(
+        "{step}: this kernel's bridges cannot filter VLANs (CONFIG_BRIDGE_VLAN_FILTERING); use an Open vSwitch bridge, or \
+         a kernel that can"
+    )]
+    NoFiltering {
+        /// The step as a line.
+        step: String,
+    },
     /// Something else has the parent for itself.
     #[error("{step}: {parent} is in use: {why}")]
     ParentBusy {

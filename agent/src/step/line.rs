@@ -1,7 +1,9 @@
 //! Steps as people read them: the line of ip(8), ovs-vsctl(8) or another well-known tool that does the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use pipewright_api::net::VlanId;
 use pipewright_api::spec::{SwitchKind, Vlan};
 
 use super::{Ends, GuestRoute, LeaseRequest, Port, Step, Veth};
@@ -24,7 +26,23 @@ impl fmt::Display for Step {
             Self::ReleaseBridge { bridge, kind: SwitchKind::Ovs } => {
                 write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
             }
+            Self::FilterVlans { bridge, .. } => {
+                write!(f, "ip link set {bridge} type bridge vlan_filtering 1")
+            }
+            Self::PassVlans { bridge, .. } => {
+                write!(
+                    f,
+                    "ip link set {bridge} type bridge vlan_filtering 0 if it is ours and has no ports of others"
+                )
+            }
             Self::CreateVeth(veth) => veth.fmt(f),
+            Self::JoinVlans { port, vlan } => {
+                write!(
+                    f,
+                    "bridge vlan add dev {port}{}, and none else; ip link set {port} up",
+                    PortVlans(vlan)
+                )
+            }
             Self::CreateLink(link) => link.fmt(f),
             Self::DeleteGuestLink { ifname, .. } => write!(f, "guest: ip link del {ifname}"),
             Self::EnsureVlanLink { link, parent, vlan } => {
@@ -82,8 +100,9 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Veth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, .. } = self;
-        write!(f, "ip link add {host_end} address {host_mac} mtu {mtu} up")?;
+        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, vlan, .. } = self;
+        let up = if vlan.is_some() { "" } else { " up" };
+        write!(f, "ip link add {host_end} address {host_mac} mtu {mtu}{up}")?;
         if let Some(bridge) = bridge {
             write!(f, " master {bridge}")?;
         }
@@ -115,6 +134,23 @@ impl fmt::Display for GuestRoute {
     }
 }
 
+/// A VLAN as words of bridge(8).
+struct PortVlans<'a>(&'a Vlan);
+
+impl fmt::Display for PortVlans<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Vlan::Access(vlan) => write!(f, " vid {vlan} pvid untagged"),
+            Vlan::Trunk(vlans) => write!(f, " vid {}", list(vlans)),
+            Vlan::Every => f.write_str(" vid 1-4094 beside its pvid"),
+        }
+    }
+}
+
+fn list(vlans: &BTreeSet<VlanId>) -> String {
+    vlans.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// A VLAN as ovs-vsctl's columns of table Port.
 struct VlanColumns<'a>(&'a Vlan);
 
@@ -122,10 +158,7 @@ impl fmt::Display for VlanColumns<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Vlan::Access(vlan) => write!(f, " tag={vlan} vlan_mode=access"),
-            Vlan::Trunk(vlans) => {
-                let list: Vec<String> = vlans.iter().map(ToString::to_string).collect();
-                write!(f, " trunks={} vlan_mode=trunk", list.join(","))
-            }
+            Vlan::Trunk(vlans) => write!(f, " trunks={} vlan_mode=trunk", list(vlans)),
             Vlan::Every => Ok(()),
         }
     }

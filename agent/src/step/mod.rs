@@ -18,14 +18,16 @@ mod error;
 mod guest_link;
 mod lease;
 mod line;
+mod place;
 mod saved;
 mod sharing;
 
 pub use error::StepError;
 pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
+pub use place::Place;
 pub use saved::SavedRoute;
-pub use sharing::needs;
+pub use sharing::{Shared, needs};
 
 /// One change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +49,29 @@ pub enum Step {
         /// Who runs it.
         kind: SwitchKind,
     },
+    /// Has a linux bridge of ours keep VLANs apart, if it has no ports of others: those would hear less.
+    FilterVlans {
+        /// The bridge.
+        bridge: LinkName,
+        /// A port that a fleet plugged in: it is ours, and bears no mark.
+        uplink: Option<LinkName>,
+    },
+    /// Has a linux bridge of ours pass tags as they are again, unless it has ports of others.
+    PassVlans {
+        /// The bridge.
+        bridge: LinkName,
+        /// As above.
+        uplink: Option<LinkName>,
+    },
     /// Makes a veth pair, the guest's end born in the guest under its final name.
     CreateVeth(Veth),
+    /// Gives a port of a linux bridge these VLANs and no others, not even the bridge's default one; then sets it up.
+    JoinVlans {
+        /// The port.
+        port: LinkName,
+        /// Its VLANs.
+        vlan: Vlan,
+    },
     /// Deletes a link of the host if it is the attachment's.
     DeleteLink {
         /// The attachment.
@@ -205,6 +228,9 @@ pub struct Veth {
     pub mtu: Mtu,
     /// The linux bridge that the host's end is born into.
     pub bridge: Option<LinkName>,
+    /// Its VLANs there. With some, the host's end is born down, so that it is never in the bridge's default VLAN.
+    #[serde(default)]
+    pub vlan: Option<Vlan>,
 }
 
 /// A port of an Open vSwitch bridge.
@@ -257,23 +283,15 @@ pub enum Ends {
     Single(GuestLink),
 }
 
-/// Where a step is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// By netlink and sysctl, in the host or in the guest.
-    Kernel,
-    /// By OVSDB.
-    Ovs,
-    /// By asking DHCP servers from the guest.
-    Dhcp,
-}
-
 impl Step {
     /// What takes the step back; `None` when nothing does or nothing must (what is set on a link goes with the link).
     pub fn undo(&self) -> Option<Self> {
         match self {
             Self::EnsureBridge { bridge, kind, .. } => {
                 Some(Self::ReleaseBridge { bridge: bridge.clone(), kind: *kind })
+            }
+            Self::FilterVlans { bridge, uplink } => {
+                Some(Self::PassVlans { bridge: bridge.clone(), uplink: uplink.clone() })
             }
             Self::CreateVeth(veth) => Some(Self::DeleteLink { id: veth.id, link: veth.host_end.clone() }),
             Self::CreateLink(link) => {
@@ -298,6 +316,8 @@ impl Step {
             Self::ApplyLease(asked) if !asked.replaces.is_empty() => Some(Self::WithdrawLease(asked.clone())),
             Self::AddRoute(_)
             | Self::ReleaseBridge { .. }
+            | Self::PassVlans { .. }
+            | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }
             | Self::ReleaseVlanLink { .. }
@@ -319,67 +339,6 @@ impl Step {
             | Self::Verify(_)
             | Self::Announce { .. } => None,
         }
-    }
-
-    /// Where it is taken.
-    pub fn place(&self) -> Place {
-        match self {
-            Self::EnsureBridge { kind: SwitchKind::Ovs, .. }
-            | Self::ReleaseBridge { kind: SwitchKind::Ovs, .. }
-            | Self::PlugPort(_)
-            | Self::UnplugPort { .. }
-            | Self::SetPortVlan { .. }
-            | Self::AwaitPort(_) => Place::Ovs,
-            Self::EnsureBridge { kind: SwitchKind::LinuxBridge, .. }
-            | Self::ReleaseBridge { kind: SwitchKind::LinuxBridge, .. }
-            | Self::CreateVeth(_)
-            | Self::DeleteLink { .. }
-            | Self::CreateLink(_)
-            | Self::DeleteGuestLink { .. }
-            | Self::EnsureVlanLink { .. }
-            | Self::ReleaseVlanLink { .. }
-            | Self::AwaitForwarding { .. }
-            | Self::AwaitGuestForwarding { .. }
-            | Self::EnslaveLink { .. }
-            | Self::FreeLink { .. }
-            | Self::SetHostLinkUp { .. }
-            | Self::SetHostLinkDown { .. }
-            | Self::EnableIpv6 { .. }
-            | Self::DisableTxChecksum { .. }
-            | Self::SetUp { .. }
-            | Self::AddAddress { .. }
-            | Self::AddRoute(_)
-            | Self::RemoveRoute(_)
-            | Self::SetAsideRoute(_)
-            | Self::RestoreRoute(_)
-            | Self::ApplyLease(_)
-            | Self::WithdrawLease(_)
-            | Self::Verify(_)
-            | Self::Announce { .. } => Place::Kernel,
-            Self::AcquireLease(_) | Self::ReleaseLease(_) => Place::Dhcp,
-        }
-    }
-
-    /// Whether it is taken inside the guest's network namespace. These are nothing to do once the guest is gone.
-    pub fn is_in_guest(&self) -> bool {
-        matches!(
-            self,
-            Self::EnableIpv6 { .. }
-                | Self::DisableTxChecksum { .. }
-                | Self::SetUp { .. }
-                | Self::AddAddress { .. }
-                | Self::AddRoute(_)
-                | Self::RemoveRoute(_)
-                | Self::SetAsideRoute(_)
-                | Self::RestoreRoute(_)
-                | Self::AcquireLease(_)
-                | Self::ReleaseLease(_)
-                | Self::ApplyLease(_)
-                | Self::WithdrawLease(_)
-                | Self::Announce { .. }
-                | Self::DeleteGuestLink { .. }
-                | Self::AwaitGuestForwarding { .. }
-        )
     }
 }
 

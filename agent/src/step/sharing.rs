@@ -1,19 +1,40 @@
-//! What steps share: bridges, parents and sub-interfaces of the host stay as long as anybody needs them.
+//! What steps share: bridges, parents and sub-interfaces of the host stay as long as anybody needs them, and so does what
+//! was switched on for several.
 
 use pipewright_api::net::LinkName;
 
 use super::Step;
 use crate::switches::ovs::Purpose;
 
-impl Step {
-    /// What a step lets go of that others may share: the link of the host of that name. It is taken only when nobody else
-    /// needs the link.
-    pub fn releases(&self) -> Option<&LinkName> {
+/// Something of the host that several may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared<'a> {
+    /// A link, and that it is up.
+    Link(&'a LinkName),
+    /// That a linux bridge keeps VLANs apart.
+    Filtering(&'a LinkName),
+}
+
+impl<'a> Shared<'a> {
+    /// The link that it is about.
+    pub fn link(self) -> &'a LinkName {
         match self {
-            Self::ReleaseBridge { bridge, .. } => Some(bridge),
-            Self::ReleaseVlanLink { link } | Self::SetHostLinkDown { link } => Some(link),
+            Self::Link(link) | Self::Filtering(link) => link,
+        }
+    }
+}
+
+impl Step {
+    /// What a step lets go of that others may share. It is taken only when nobody else needs that.
+    pub fn releases(&self) -> Option<Shared<'_>> {
+        match self {
+            Self::ReleaseBridge { bridge, .. } => Some(Shared::Link(bridge)),
+            Self::ReleaseVlanLink { link } | Self::SetHostLinkDown { link } => Some(Shared::Link(link)),
+            Self::PassVlans { bridge, .. } => Some(Shared::Filtering(bridge)),
             Self::EnsureBridge { .. }
+            | Self::FilterVlans { .. }
             | Self::CreateVeth(_)
+            | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)
             | Self::DeleteGuestLink { .. }
@@ -44,19 +65,25 @@ impl Step {
         }
     }
 
-    /// The links of the host that others may share and that must stay as long as what the step made.
-    fn needed(&self) -> [Option<&LinkName>; 2] {
+    /// What others may share and what must stay as long as what the step made.
+    fn needed(&self) -> [Option<Shared<'_>>; 2] {
         match self {
-            Self::EnsureBridge { bridge, .. } => [Some(bridge), None],
-            Self::CreateVeth(veth) => [veth.bridge.as_ref(), None],
-            Self::CreateLink(link) => [link.what.parent(), None],
-            Self::EnsureVlanLink { link, parent, .. } => [Some(link), Some(parent)],
-            Self::PlugPort(port) => {
-                [Some(&port.bridge), (port.purpose == Purpose::Uplink).then_some(&port.port)]
+            Self::EnsureBridge { bridge, .. } => [Some(Shared::Link(bridge)), None],
+            Self::FilterVlans { bridge, .. } => [Some(Shared::Link(bridge)), Some(Shared::Filtering(bridge))],
+            Self::CreateVeth(veth) => [veth.bridge.as_ref().map(Shared::Link), None],
+            Self::CreateLink(link) => [link.what.parent().map(Shared::Link), None],
+            Self::EnsureVlanLink { link, parent, .. } => {
+                [Some(Shared::Link(link)), Some(Shared::Link(parent))]
             }
-            Self::EnslaveLink { link, bridge } => [Some(link), Some(bridge)],
-            Self::SetHostLinkUp { link } => [Some(link), None],
+            Self::PlugPort(port) => {
+                let uplink = (port.purpose == Purpose::Uplink).then_some(Shared::Link(&port.port));
+                [Some(Shared::Link(&port.bridge)), uplink]
+            }
+            Self::EnslaveLink { link, bridge } => [Some(Shared::Link(link)), Some(Shared::Link(bridge))],
+            Self::SetHostLinkUp { link } => [Some(Shared::Link(link)), None],
             Self::ReleaseBridge { .. }
+            | Self::PassVlans { .. }
+            | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }
             | Self::ReleaseVlanLink { .. }
@@ -85,7 +112,7 @@ impl Step {
     }
 }
 
-/// The links of the host that a plan stands on and others may share: bridges, parents, what it set up.
-pub fn needs(plan: &[Step]) -> impl Iterator<Item = &LinkName> {
+/// What a plan stands on and others may share: bridges, parents, what it set up or switched on.
+pub fn needs(plan: &[Step]) -> impl Iterator<Item = Shared<'_>> {
     plan.iter().flat_map(Step::needed).flatten()
 }

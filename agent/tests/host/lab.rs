@@ -131,6 +131,7 @@ pub(crate) fn veth(number: u128, bridge: Option<&str>) -> Veth {
         guest_mac: mark::mac(id),
         mtu: Mtu::ETHERNET,
         bridge: bridge.map(name),
+        vlan: None,
     }
 }
 

@@ -35,6 +35,8 @@ Examples:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --ip 2001:db8::10/64
   In VLAN 100 of an Open vSwitch bridge:
     pwctl attach ovs0 docker:web --ip 192.0.2.10/24 --vlan 100
+  Likewise on a linux bridge, which then keeps VLANs apart:
+    pwctl attach br0 docker:web --ip 192.0.2.10/24 --vlan 100
   A link with two tagged VLANs and no address:
     pwctl attach ovs0 docker:router --no-ip --trunk 100,200 --ifname trunk0
   With an address from the network's DHCP server:
@@ -89,10 +91,10 @@ pub(crate) struct Attach {
     /// MAC address, or U:WORD for one derived from a word [default: derived from the attachment's id]
     #[arg(long, value_name = "MAC|U:SEED", value_parser = values::checked::<MacAddr>)]
     mac: Option<MacAddr>,
-    /// The VLAN that the guest is in, untagged to it (Open vSwitch, or another link than a bridge)
+    /// The VLAN that the guest is in, untagged to it; on a linux bridge of somebody else's, filtering must be on
     #[arg(long, value_name = "VID", value_parser = values::checked::<VlanId>, conflicts_with = "trunk")]
     vlan: Option<VlanId>,
-    /// The VLANs that the guest gets, tagged (Open vSwitch)
+    /// The VLANs that the guest gets, tagged (bridges)
     #[arg(long, value_name = "VID,…|all", value_parser = values::trunk)]
     trunk: Option<Vlan>,
     /// MTU in bytes [default: the uplink's]

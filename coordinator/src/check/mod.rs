@@ -52,7 +52,7 @@ pub struct Switch {
 pub struct Segment {
     /// The switch it is on.
     pub switch: LinkName,
-    /// `None` on a linux bridge.
+    /// `None` on a linux bridge that does not keep VLANs apart: then none of its segments has one.
     pub vlan: Option<VlanId>,
     /// The addresses that are directly reached on it.
     pub subnet: IpNet,

@@ -28,6 +28,9 @@ pub(super) fn read(
             // A VLAN that is missing, or cannot be, was noted; what it would share is not known.
             let is_untagged = is_linux && at.value.vlan.is_none();
             apart(&segment, at, &path, is_untagged, &read, notes);
+            if is_linux && at.value.vlan.is_some() == segment.vlan.is_some() {
+                alike(&segment, at, &path, &read, notes);
+            }
             read.insert(name, segment);
         }
     }
@@ -48,7 +51,7 @@ fn segment(
     }
     let found = switch.value.parse::<LinkName>().ok().and_then(|name| switches.get_key_value(&name));
     let vlan = match found {
-        Some((name, found)) => vlan(at, path, name, found.kind, notes),
+        Some((_, found)) => vlan(at, path, found.kind, notes),
         None => None,
     };
     let subnet = subnet(&segment.subnet, &format!("{path}.subnet"), notes);
@@ -59,26 +62,15 @@ fn segment(
     Some(Segment { switch: found?.0.clone(), vlan, subnet: subnet?, range, gateway })
 }
 
-fn vlan(
-    at: &At<fleet::Segment>,
-    path: &str,
-    switch: &LinkName,
-    kind: SwitchKind,
-    notes: &mut Notes,
-) -> Option<VlanId> {
+fn vlan(at: &At<fleet::Segment>, path: &str, kind: SwitchKind, notes: &mut Notes) -> Option<VlanId> {
     let path = format!("{path}.vlan");
     match (kind, &at.value.vlan) {
-        (SwitchKind::Ovs, Some(vlan)) => notes.take(vlan.place, path, VlanId::try_from(vlan.value)),
+        (SwitchKind::Ovs | SwitchKind::LinuxBridge, Some(vlan)) => {
+            notes.take(vlan.place, path, VlanId::try_from(vlan.value))
+        }
         (SwitchKind::Ovs, None) => {
             let message = "an Open vSwitch port without a tag is a trunk of every VLAN: give one, 1 to 4094";
             notes.add(at.place, path, message);
-            None
-        }
-        (SwitchKind::LinuxBridge, Some(vlan)) => {
-            let message = format!(
-                "VLANs on a linux bridge are not supported yet: leave it out, or make switch {switch} of kind ovs"
-            );
-            notes.add(vlan.place, path, message);
             None
         }
         (SwitchKind::LinuxBridge, None) => None,
@@ -162,6 +154,26 @@ pub(super) fn stands_for_a_host(address: IpAddr, subnet: IpNet) -> Result<(), St
         return Err(format!("{address} is the broadcast address of {subnet}: use one before it"));
     }
     Ok(())
+}
+
+/// An uplink that carries tagged frames carries no others.
+fn alike(
+    segment: &Segment,
+    at: &At<fleet::Segment>,
+    path: &str,
+    others: &BTreeMap<Name, Segment>,
+    notes: &mut Notes,
+) {
+    let differs =
+        |other: &Segment| other.switch == segment.switch && other.vlan.is_some() != segment.vlan.is_some();
+    if let Some((name, other)) = others.iter().find(|(_, other)| differs(other)) {
+        let (has, path) = (if other.vlan.is_some() { "has a" } else { "has no" }, format!("{path}.vlan"));
+        let message = format!(
+            "segment {name} on {} {has} VLAN: the segments of a linux bridge all have one, or none",
+            segment.switch
+        );
+        notes.add(at.value.vlan.as_ref().map_or(at.place, |vlan| vlan.place), path, message);
+    }
 }
 
 /// Two segments of one VLAN are one layer 2 network, which the file says they are not.

@@ -120,9 +120,13 @@ fn uplinks() -> Vec<Row> {
     rows.push(of("a link that is uplink of two switches", "spec.switches[1].uplink.link", |spec| {
         spec.switches[1].uplink = Some(uplink("eth1", &[]));
     }));
-    rows.push(of("a trunk on a linux bridge's uplink", "spec.switches[1].uplink.trunk_vlans", |spec| {
-        spec.switches[1].uplink = Some(uplink("eth2", &[100]));
-    }));
+    for vlan in [0, 4095] {
+        rows.push(of(
+            &format!("uplink trunk of a linux bridge with {vlan}"),
+            "spec.switches[1].uplink.trunk_vlans[0]",
+            move |spec| spec.switches[1].uplink = Some(uplink("eth2", &[vlan])),
+        ));
+    }
     rows.push(of("a trunk of more VLANs than there are", "spec.switches[0].uplink.trunk_vlans", |spec| {
         spec.switches[0].uplink = Some(uplink("eth1", &(0..4095).collect::<Vec<u32>>()));
     }));
@@ -167,9 +171,6 @@ fn attachments() -> Vec<Row> {
         }),
         of("an Open vSwitch port without VLAN, by its switch", "spec.attachments[0].vlan", |spec| {
             spec.attachments[0].vlan = None;
-        }),
-        of("a VLAN on a linux bridge, by its switch", "spec.attachments[2].access_vlan", |spec| {
-            spec.attachments[2].vlan = Some(Vlan::AccessVlan(100));
         }),
         of("a kind that is not the switch's", "spec.attachments[0].kind", |spec| {
             spec.attachments[0].kind = wire::Kind::LinuxBridge.into();

@@ -178,25 +178,12 @@ fn labels() -> Vec<Row> {
 }
 
 fn parts() -> Vec<Row> {
-    let bridged = |vlan: Option<Vlan>| {
-        move |spec: &mut wire::AttachmentSpec| {
-            spec.kind = wire::Kind::LinuxBridge.into();
-            spec.vlan.clone_from(&vlan);
-        }
-    };
     vec![
         Row::new("no spec", "spec", |request: &mut wire::AttachRequest| request.spec = None),
         Row::new("empty spec", "spec.guest", |request: &mut wire::AttachRequest| {
             request.spec = Some(wire::AttachmentSpec::default());
         }),
         of_spec("an Open vSwitch port without VLAN", "spec.vlan", |spec| spec.kind = wire::Kind::Ovs.into()),
-        of_spec("an access VLAN on a linux bridge", "spec.access_vlan", bridged(Some(Vlan::AccessVlan(100)))),
-        of_spec("a trunk on a linux bridge", "spec.trunk_vlans", bridged(trunk(&[100]))),
-        of_spec(
-            "every VLAN on a linux bridge",
-            "spec.every_vlan",
-            bridged(Some(Vlan::EveryVlan(wire::EveryVlan {}))),
-        ),
         of_spec("an empty trunk", "spec.trunk_vlans.vlans", |spec| spec.vlan = trunk(&[])),
         of_spec("an empty trunk on Open vSwitch", "spec.trunk_vlans.vlans", |spec| {
             spec.kind = wire::Kind::Ovs.into();

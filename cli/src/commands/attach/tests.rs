@@ -167,10 +167,6 @@ fn what_cannot_be_is_refused_before_anything_connects() {
              prefix length",
         ),
         (
-            format!("br0 web {ip} --kind linux-bridge --vlan 5"),
-            "--vlan: this agent has no VLANs on linux bridges yet: leave it out, or use an Open vSwitch bridge",
-        ),
-        (
             format!("br0 podman:web {ip}"),
             "invalid value 'podman:web' for '<GUEST>': not a guest: use docker:NAME, pid:N, netns:NAME or a bare name",
         ),

@@ -95,7 +95,7 @@ fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<()
 pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
         (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy, None)
-        | (Kind::Ovs, Some(_))
+        | (Kind::LinuxBridge | Kind::Ovs, Some(_))
         | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Access(_))) => Ok(()),
         (Kind::Vlan, None) => Err(at.field("vlan").refuse("a sub-interface is of one VLAN: give it with --vlan")),
         (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Trunk(_))) => Err(at
@@ -109,9 +109,6 @@ pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(),
         }
         (Kind::Ovs, None) => Err(at.field("vlan").refuse(
             "a port without a tag is a trunk of every VLAN: ask for one with --vlan, --trunk VID,… or --trunk all",
-        )),
-        (Kind::LinuxBridge, Some(vlan)) => Err(at.field(field_of(vlan)).refuse(
-            "this agent has no VLANs on linux bridges yet: leave it out, or use an Open vSwitch bridge",
         )),
     }
 }

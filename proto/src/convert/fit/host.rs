@@ -8,7 +8,7 @@ use super::attachment::{attachment, vlan};
 use super::not_reserved;
 use crate::net::{LinkName, MacAddr};
 use crate::reason::Failure;
-use crate::spec::{AttachmentSpec, HostSpec, Kind, SwitchKind, SwitchSpec, Uplink, Vlan};
+use crate::spec::{AttachmentSpec, HostSpec, Kind, SwitchSpec, Uplink, Vlan};
 
 pub(in crate::convert) fn host(spec: &HostSpec, at: &At<'_>) -> Result<(), Failure> {
     switches(&spec.switches, &at.field("switches"))?;
@@ -53,10 +53,6 @@ fn switches(switches: &[SwitchSpec], at: &At<'_>) -> Result<(), Failure> {
         }
         if switches.iter().any(|switch| switch.name == *link) {
             return Err(at_link.refuse(format_args!("{link} is a switch of this document, not a link")));
-        }
-        if switch.kind == SwitchKind::LinuxBridge && !uplink.trunk.is_empty() {
-            let why = "only an Open vSwitch bridge limits the VLANs of its uplink: leave them out";
-            return Err(at.field("trunk_vlans").refuse(why));
         }
     }
     Ok(())

@@ -1,0 +1,82 @@
+//! Where steps are taken.
+
+use pipewright_api::spec::SwitchKind;
+
+use super::Step;
+
+/// Where a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// By netlink and sysctl, in the host or in the guest.
+    Kernel,
+    /// By OVSDB.
+    Ovs,
+    /// By asking DHCP servers from the guest.
+    Dhcp,
+}
+
+impl Step {
+    /// Where it is taken.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::EnsureBridge { kind: SwitchKind::Ovs, .. }
+            | Self::ReleaseBridge { kind: SwitchKind::Ovs, .. }
+            | Self::PlugPort(_)
+            | Self::UnplugPort { .. }
+            | Self::SetPortVlan { .. }
+            | Self::AwaitPort(_) => Place::Ovs,
+            Self::EnsureBridge { kind: SwitchKind::LinuxBridge, .. }
+            | Self::ReleaseBridge { kind: SwitchKind::LinuxBridge, .. }
+            | Self::FilterVlans { .. }
+            | Self::PassVlans { .. }
+            | Self::CreateVeth(_)
+            | Self::JoinVlans { .. }
+            | Self::DeleteLink { .. }
+            | Self::CreateLink(_)
+            | Self::DeleteGuestLink { .. }
+            | Self::EnsureVlanLink { .. }
+            | Self::ReleaseVlanLink { .. }
+            | Self::AwaitForwarding { .. }
+            | Self::AwaitGuestForwarding { .. }
+            | Self::EnslaveLink { .. }
+            | Self::FreeLink { .. }
+            | Self::SetHostLinkUp { .. }
+            | Self::SetHostLinkDown { .. }
+            | Self::EnableIpv6 { .. }
+            | Self::DisableTxChecksum { .. }
+            | Self::SetUp { .. }
+            | Self::AddAddress { .. }
+            | Self::AddRoute(_)
+            | Self::RemoveRoute(_)
+            | Self::SetAsideRoute(_)
+            | Self::RestoreRoute(_)
+            | Self::ApplyLease(_)
+            | Self::WithdrawLease(_)
+            | Self::Verify(_)
+            | Self::Announce { .. } => Place::Kernel,
+            Self::AcquireLease(_) | Self::ReleaseLease(_) => Place::Dhcp,
+        }
+    }
+
+    /// Whether it is taken inside the guest's network namespace. These are nothing to do once the guest is gone.
+    pub fn is_in_guest(&self) -> bool {
+        matches!(
+            self,
+            Self::EnableIpv6 { .. }
+                | Self::DisableTxChecksum { .. }
+                | Self::SetUp { .. }
+                | Self::AddAddress { .. }
+                | Self::AddRoute(_)
+                | Self::RemoveRoute(_)
+                | Self::SetAsideRoute(_)
+                | Self::RestoreRoute(_)
+                | Self::AcquireLease(_)
+                | Self::ReleaseLease(_)
+                | Self::ApplyLease(_)
+                | Self::WithdrawLease(_)
+                | Self::Announce { .. }
+                | Self::DeleteGuestLink { .. }
+                | Self::AwaitGuestForwarding { .. }
+        )
+    }
+}
