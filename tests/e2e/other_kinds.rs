@@ -106,7 +106,8 @@ fn macvlan_and_ipvlan_on_one_nic_exclude_each_other() -> Result<()> {
 
     for kinds in [["macvlan", "ipvlan"], ["ipvlan", "macvlan"]] {
         attach(&scene, &guests[0], &format!("eth1 --kind {} --no-ip", kinds[0]))?;
-        let before = scene.snapshot()?;
+        // Also until the guest's link has the address that its kernel makes, and the routes to it.
+        let before = scene.settled()?;
         let line = format!("attach eth1 {} --kind {} --no-ip", guests[1].reference(), kinds[1]);
         let answer = scene.agent.ctl(&line)?;
         assert!(answer.stderr.contains("[UPLINK_BUSY]"), "{}", answer.stderr);
@@ -149,6 +150,8 @@ fn a_sub_interface_of_somebody_else_is_used_and_left() -> Result<()> {
     {
         scene.host.inside().ip(&format!("link {words}"))?;
     }
+    // The kernel tells a little later that a sub-interface is up.
+    until("it is up", || Ok(scene.host.inside().ip("link show office")?.contains("state UP")))?;
     let before = scene.snapshot()?;
 
     attach(&scene, &guest, "eth1 --vlan 100 --no-ip")?;
