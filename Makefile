@@ -5,7 +5,7 @@ CARGO ?= cargo
 SKIPS := $(CURDIR)/target/skips
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-vm bench lint lab
+.PHONY: help deps build wait-static demo test test-vm bench lint lab
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -16,13 +16,16 @@ deps: ## install what is missing (Debian or Ubuntu, as root); nothing when nothi
 build: ## build every program
 	$(CARGO) build --workspace --locked
 
+wait-static: ## target/pwwait, the waiter that images copy in: one small file that needs no libraries
+	@CARGO="$(CARGO)" ./wait/build-static $(CURDIR)/target
+
 demo: deps build ## two hosts, four containers, two VLANs: who reaches whom; leaves nothing behind
 	@target/debug/demo
 
 lab: deps build ## the demo's two hosts and a shell to try things in
 	@target/debug/demo --shell
 
-test: deps build ## every test; says at the end what was skipped
+test: deps build wait-static ## every test; says at the end what was skipped
 	@rm -f $(SKIPS)
 	PIPEWRIGHT_SKIPS=$(SKIPS) $(CARGO) test --workspace --locked --no-fail-fast; status=$$?; \
 	./tests/report-skips $(SKIPS) tests/allowed-skips && exit $$status

@@ -4,7 +4,6 @@ mod args;
 mod commands;
 mod connect;
 mod explain;
-mod links;
 mod output;
 mod pipework;
 mod table;

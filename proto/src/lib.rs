@@ -23,28 +23,44 @@
 //! - [`reason`] is how a refusal travels: a [`reason::Reason`] for programs, a text for people, facts beside it.
 //! - [`client`] tells apart what a caller can know when there is no answer: refused, never sent, or *unknown*.
 //!
+//! Without the feature `grpc`, which is on by default, only [`net`] and [`condition`] are there: what a program needs that
+//! speaks to no agent, and has to be small.
+//!
 //! # Adding a field
 //!
 //! Write it into the `.proto` with unit, default and the `ip` or `ovs-vsctl` line that it equals; the compiler then
 //! names the places in [`convert`] that lack it. Give it rows in `tests/refused/` (sent to a real agent as well) and
 //! a strategy in `tests/round_trip.rs`.
 
+#[cfg(feature = "grpc")]
 pub mod attachment;
+#[cfg(feature = "grpc")]
 pub mod client;
 pub mod condition;
+#[cfg(feature = "grpc")]
 pub mod convert;
+#[cfg(feature = "grpc")]
 pub mod dhcp;
+#[cfg(feature = "grpc")]
 pub mod event;
+#[cfg(feature = "grpc")]
 pub mod host;
+#[cfg(feature = "grpc")]
 pub mod labels;
 pub mod net;
+#[cfg(feature = "grpc")]
 pub mod operation;
+#[cfg(feature = "grpc")]
 pub mod reason;
+#[cfg(feature = "grpc")]
 pub mod request;
+#[cfg(feature = "grpc")]
 pub mod spec;
+#[cfg(feature = "grpc")]
 pub mod tool;
 
 /// The messages and services of package `pipewright.v1`, generated from the `.proto` files beside this crate.
+#[cfg(feature = "grpc")]
 #[allow(clippy::all, missing_debug_implementations, unreachable_pub, unused_qualifications)]
 pub mod wire {
     tonic::include_proto!("pipewright.v1");

@@ -42,6 +42,7 @@ macro_rules! as_text {
         }
     };
 }
+#[cfg(feature = "grpc")]
 pub(crate) use as_text;
 
 /// Longest name that the kernel takes for a link (IFNAMSIZ - 1), in bytes.

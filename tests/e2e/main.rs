@@ -30,4 +30,5 @@ mod stopping;
 mod sudden_death;
 mod vlans;
 mod waiting;
+mod waiting_inside;
 mod watching;

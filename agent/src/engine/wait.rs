@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
 use pipewright_api::condition::{Condition, GuestLinkState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Wait;
@@ -32,7 +31,7 @@ impl<H: Host> Engine<H> {
             switch.mark_unchanged();
             let state = self.look_at_link(&guest, cookie, &asked).await?;
             drop(guest.netns);
-            if holds(asked.condition, &state) {
+            if state.meets(asked.condition) {
                 return Ok(state);
             }
             let change = async {
@@ -72,7 +71,7 @@ impl<H: Host> Engine<H> {
         if asked.condition >= Condition::Carrier {
             state.carrier &= self.forwards(cookie, asked).await?;
         }
-        if asked.condition == Condition::Gateway && is_silent(&state) {
+        if asked.condition == Condition::Gateway && state.gateway_is_silent() {
             self.kernel.probe_gateway(&guest.netns, &asked.ifname).await.map_err(|_| gone(asked))?;
         }
         Ok(state)
@@ -97,29 +96,6 @@ impl<H: Host> Engine<H> {
     }
 }
 
-fn holds(condition: Condition, state: &GuestLinkState) -> bool {
-    let is_up = state.exists && state.up;
-    match condition {
-        Condition::Up => is_up,
-        Condition::Carrier => is_up && state.carrier,
-        Condition::Address => is_up && state.carrier && state.addresses.iter().any(is_useful),
-        Condition::Gateway => {
-            let has_address = state.addresses.iter().any(is_useful);
-            is_up && state.carrier && has_address && state.gateway_state == "reachable"
-        }
-    }
-}
-
-/// Whether the gateway must be asked: it was not yet, or it did not answer the last time.
-fn is_silent(state: &GuestLinkState) -> bool {
-    state.gateway.is_some() && matches!(state.gateway_state.as_str(), "" | "none" | "failed" | "stale")
-}
-
-/// An address that others can reach, unlike those that the kernel makes by itself.
-fn is_useful(net: &IpNet) -> bool {
-    !matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
-}
-
 fn gone(asked: &Wait) -> Failure {
     let text =
         format!("guest \"{}\" stopped or restarted while {} was waited for", asked.guest, asked.ifname);
@@ -127,26 +103,11 @@ fn gone(asked: &Wait) -> Failure {
 }
 
 fn not_ready(asked: &Wait, state: &GuestLinkState) -> Failure {
-    let seen = match state {
-        state if !state.exists => "there is no such link".to_owned(),
-        state if !state.up => "it is down".to_owned(),
-        state if !state.carrier => "it is up without carrier, or its switch does not forward yet".to_owned(),
-        state if !state.addresses.iter().any(is_useful) => match state.tentative.iter().any(is_useful) {
-            true => "its addresses are still tentative".to_owned(),
-            false => "it has no address".to_owned(),
-        },
-        GuestLinkState { gateway: Some(gateway), gateway_state, .. } => {
-            format!(
-                "its gateway {gateway} is {}",
-                if gateway_state.is_empty() { "silent" } else { gateway_state }
-            )
-        }
-        GuestLinkState { gateway: None, .. } => "it has no gateway".to_owned(),
-    };
     let Wait { guest, ifname, condition, timeout, .. } = asked;
     let text = format!(
-        "{ifname} of guest \"{guest}\" did not reach \"{condition}\" within {}: {seen}",
-        seconds(*timeout)
+        "{ifname} of guest \"{guest}\" did not reach \"{condition}\" within {}: {}",
+        seconds(*timeout),
+        state.lacks()
     );
     Failure::new(Reason::NotReady, text)
         .with("exists", state.exists.to_string())

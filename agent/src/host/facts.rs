@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use pipewright_api::condition::GuestLinkState;
+use pipewright_api::condition::{GuestLinkState, answers};
 use pipewright_api::net::LinkName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
@@ -220,8 +220,7 @@ fn link_state(requests: &mut Requests, ifname: &LinkName) -> Result<GuestLinkSta
     for gateway in gateways(requests, link.index)? {
         known.push((gateway, neighbour::state(requests, link.index, gateway)?));
     }
-    let answers = |state: &Option<&str>| matches!(state, Some("reachable" | "permanent" | "noarp"));
-    let best = known.iter().find(|(_, state)| answers(state)).or(known.first());
+    let best = known.iter().find(|(_, state)| state.is_some_and(answers)).or(known.first());
     Ok(GuestLinkState {
         exists: true,
         up: link.up,

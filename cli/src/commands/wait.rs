@@ -1,20 +1,19 @@
 //! `pwctl wait`.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
 use pipewright_api::client::ClientError;
-use pipewright_api::condition::Condition;
-use pipewright_api::net::LinkName;
 use pipewright_api::reason::Reason;
 use pipewright_api::request::WAIT_MAX;
 use pipewright_api::spec::GuestRef;
 use pipewright_api::wire;
+use pipewright_wait::{Asked, args};
 
 use crate::args::Global;
 use crate::connect;
 use crate::explain::Failed;
-use crate::links::{self, LinkState};
 use crate::output;
 use crate::values;
 
@@ -36,7 +35,11 @@ Conditions:
 Examples:
   pwctl wait docker:web --for address --timeout 10s
   pwctl wait docker:web --ifname eth0 --for gateway && docker exec web ./start
-  pwctl wait --local --for carrier --timeout 2m && exec ./start      # inside the guest")]
+  pwctl wait --local --for carrier --timeout 2m && exec ./start      # inside the guest
+  pwctl wait --local --for gateway -- ./start                        # the same, without a shell
+
+`pwwait` is `pwctl wait --local` as one small static program that images can
+copy in: `make wait-static` builds it.")]
 pub(crate) struct Wait {
     /// Whose link: docker:NAME, pid:N, netns:NAME, or a name that is looked up in that order
     #[arg(
@@ -46,74 +49,49 @@ pub(crate) struct Wait {
         conflicts_with = "local"
     )]
     guest: Option<GuestRef>,
-    /// Look at the links here, where pwctl runs, and ask no agent: for use inside a guest; up and carrier only
+    /// Look at the links here, where pwctl runs, and ask no agent: for use inside a guest (see also pwwait)
     #[arg(long)]
     local: bool,
-    /// Name of the link in the guest
-    #[arg(long, default_value = "eth1", value_name = "NAME", value_parser = values::checked::<LinkName>)]
-    ifname: LinkName,
-    /// What to wait for: up, carrier, address or gateway
-    #[arg(
-        long = "for",
-        default_value = "up",
-        value_name = "CONDITION",
-        value_parser = values::checked::<Condition>
-    )]
-    condition: Condition,
+    #[command(flatten)]
+    link: args::Link,
+    /// With --local: become this program when the link is ready
+    #[arg(last = true, value_name = "COMMAND", requires = "local")]
+    command: Vec<OsString>,
 }
 
 impl Wait {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failed> {
+        let Some(guest) = &self.guest else { return self.wait_here(global) };
         if global.timeout > WAIT_MAX {
             return Err(Failed::Usage("--timeout: an agent waits for one hour at most".to_owned()));
         }
+        let args::Link { ifname, condition } = &self.link;
         super::block_on(async {
-            let Some(guest) = &self.guest else { return self.wait_here(global.timeout).await };
             let client = connect::client(&Global { timeout: GRACE, ..global.clone() })?;
-            let state = client.wait(guest, &self.ifname, self.condition, global.timeout).await;
+            let state = client.wait(guest, ifname, *condition, global.timeout).await;
             let state = state.map_err(|error| self.explain(guest, &error))?;
-            let answer: wire::WaitResponse = state.into();
-            output::answer(global.output, &answer, |answer| line(&self, guest, answer))
+            let text = format!("{ifname} in {guest} is ready: {condition}{state}");
+            output::answer(global.output, &wire::WaitResponse::from(state), |_| text)
         })
     }
 
     /// Waits without an agent.
-    async fn wait_here(&self, timeout: Duration) -> Result<(), Failed> {
-        let needs_carrier = match self.condition {
-            Condition::Up => false,
-            Condition::Carrier => true,
-            Condition::Address | Condition::Gateway => {
-                let why = format!("--for {}: with --local use up or carrier", self.condition);
-                return Err(Failed::Usage(why));
-            }
-        };
-        let is_ready = |link: LinkState| link.up && (link.carrier || !needs_carrier);
-        let mut last = LinkState::default();
-        let waited =
-            tokio::time::timeout(timeout, links::wait(&self.ifname, is_ready, |link| last = link)).await;
-        let (ifname, condition) = (&self.ifname, self.condition);
-        match waited {
-            Ok(Ok(())) => output::print(&format!("{ifname} is ready: {condition}")),
-            Ok(Err(why)) => Err(Failed::Because(format!("cannot wait for {ifname}: netlink: {why}"))),
-            Err(_) => {
-                let state = match last {
-                    LinkState { exists: false, .. } => "is not there",
-                    LinkState { up: false, .. } => "is down",
-                    LinkState { carrier: false, .. } => "has no carrier",
-                    LinkState { .. } => "was ready for a moment",
-                };
-                Err(Failed::Because(format!(
-                    "{ifname} {state} after {timeout:?}; wait longer with --timeout"
-                )))
-            }
+    fn wait_here(&self, global: &Global) -> Result<(), Failed> {
+        let args::Link { ifname, condition } = self.link.clone();
+        let asked = Asked { ifname, condition, timeout: Some(global.timeout) };
+        let state = pipewright_wait::wait(&asked).map_err(|why| Failed::Because(why.to_string()))?;
+        if !self.command.is_empty() {
+            return Err(Failed::Because(args::become_program(&self.command)));
         }
+        let text = pipewright_wait::ready(&asked, &state);
+        output::answer(global.output, &wire::WaitResponse::from(state), |_| text)
     }
 
     fn explain(&self, guest: &GuestRef, error: &ClientError) -> Failed {
         let failed = Failed::Client(error.clone());
         match error.failure() {
             Some(failure) if failure.reason() == Reason::NotReady => {
-                let ifname = &self.ifname;
+                let ifname = &self.link.ifname;
                 Failed::Because(format!(
                     "{failed}\nsee what it looks like with `pwctl list --guest {guest}`, or wait longer for {ifname} with --timeout"
                 ))
@@ -121,16 +99,4 @@ impl Wait {
             Some(_) | None => failed,
         }
     }
-}
-
-fn line(asked: &Wait, guest: &GuestRef, answer: &wire::WaitResponse) -> String {
-    let state = answer.state.clone().unwrap_or_default();
-    let mut text = format!("{} in {} is ready: {}", asked.ifname, guest, asked.condition);
-    if !state.addresses.is_empty() {
-        text.push_str(&format!(", {}", state.addresses.join(" ")));
-    }
-    if !state.gateway.is_empty() {
-        text.push_str(&format!(", gateway {} {}", state.gateway, state.gateway_state));
-    }
-    text.trim_end().to_owned()
 }

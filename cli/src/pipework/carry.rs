@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use pipewright_api::attachment::Attachment;
 use pipewright_api::client::Client;
+use pipewright_api::condition::Condition;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::Reason;
+use pipewright_wait::Asked;
 use uuid::Uuid;
 
 use super::form::{Attach, Form, Refused};
@@ -15,7 +17,6 @@ use crate::args::Global;
 use crate::commands::tool;
 use crate::connect;
 use crate::explain::{self, Failed};
-use crate::links::{self, LinkState};
 use crate::output;
 
 /// Carries out a line.
@@ -42,9 +43,8 @@ async fn carry(words: &[String], global: &Global) -> Result<ExitCode, Stopped> {
         Form::Tool { guest, line } => Ok(tool::run(&connect::client(global)?, &guest, &line, global).await?),
         // For ever, as pipework does: a service has nothing better to do without its network.
         Form::Wait { ifname } => {
-            let is_ready = |link: LinkState| link.up && link.carrier;
-            let waited = links::wait(&ifname, is_ready, |_| {}).await;
-            waited.map_err(|why| Failed::Because(format!("cannot wait for {ifname}: netlink: {why}")))?;
+            let asked = Asked { ifname, condition: Condition::Carrier, timeout: None };
+            pipewright_wait::wait(&asked).map_err(|why| Failed::Because(why.to_string()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
