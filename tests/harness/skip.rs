@@ -27,6 +27,8 @@ pub enum Need {
     Vlan,
     /// A kernel whose bridges filter VLANs.
     BridgeVlans,
+    /// A kernel with netem, which loses and delays packets.
+    Netem,
     /// `tcpdump`.
     Tcpdump,
 }
@@ -48,6 +50,8 @@ impl Need {
             Self::Dummy => lacks("dummy", "kernel-lacks-dummy"),
             Self::Vlan => lacks("vlan", "kernel-lacks-8021q"),
             Self::BridgeVlans => lacks("bridge", "kernel-lacks-vlan-filtering"),
+            Self::Netem => refused("tc qdisc add dev lo root netem")
+                .map(|said| ("kernel-lacks-netem", format!("no netem here: {said}"))),
             Self::Dhcp => runs("dnsmasq", &["--version"]).map(|why| ("no-dhcp", why)),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
@@ -66,14 +70,16 @@ fn lacks(kind: &str, name: &'static str) -> Option<(&'static str, String)> {
     let script = format!(
         "ip link add parent type veth peer name other && ip link add {on}name tried type {kind}{how}"
     );
-    let tried = Command::new("unshare").args(["--net", "sh", "-c", &script]).stdin(Stdio::null()).output();
+    refused(&script).map(|said| (name, format!("no {kind} links here: {said}")))
+}
+
+/// What a script says that fails where nobody sees it, in a network namespace of its own; `None` when it does not.
+fn refused(script: &str) -> Option<String> {
+    let tried = Command::new("unshare").args(["--net", "sh", "-c", script]).stdin(Stdio::null()).output();
     match tried {
         Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Some((name, format!("no {kind} links here: {}", said.trim())))
-        }
-        Err(error) => Some((name, format!("unshare: {error}"))),
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
     }
 }
 

@@ -133,7 +133,7 @@ impl Attach {
     }
 
     /// What is asked for, if its parts fit together.
-    fn spec(self) -> Result<AttachmentSpec, Failed> {
+    pub(crate) fn spec(self) -> Result<AttachmentSpec, Failed> {
         let addressing = match (self.ips.is_empty(), self.dhcp, self.no_ip) {
             (false, ..) => Addressing::Static(self.ips),
             (true, true, _) => Addressing::Dhcp(Dhcp { hostname: self.hostname, client_id: self.client_id }),

@@ -10,6 +10,8 @@ mod parse;
 mod resolve;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twins;
 mod usage;
 mod words;
 

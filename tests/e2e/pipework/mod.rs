@@ -2,8 +2,12 @@
 //! documentation addresses. `$NAME` is a container, by its id as `$(docker run …)` gives it.
 
 mod bridges;
+mod by_hand;
 mod crowd;
+mod endings;
+mod leases;
 mod nics;
+mod original;
 mod refusals;
 mod switches;
 mod tools;
@@ -61,16 +65,26 @@ impl Stage {
 
     /// `pipework WORDS`; `$NAME` is the id of that container.
     fn run(&self, words: &str) -> Result<Answer> {
+        self.run_words(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// As [`Stage::run`], with words that may have blanks in them.
+    fn run_words(&self, words: &[&str]) -> Result<Answer> {
         let mut command = process::command(&self.pipework)?;
-        for word in words.split_whitespace() {
+        for word in words {
             command.arg(self.word(word)?);
         }
-        ask(&mut command, &self.agent, words)
+        ask(&mut command, &self.agent, &words.join(" "))
     }
 
     /// `pipework WORDS`, which must say nothing and succeed, as pipework does.
     fn pipework(&self, words: &str) -> Result<()> {
-        let answer = self.run(words)?.ok()?;
+        self.pipework_words(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// As [`Stage::pipework`], with words that may have blanks in them.
+    fn pipework_words(&self, words: &[&str]) -> Result<()> {
+        let answer = self.run_words(words)?.ok()?;
         anyhow::ensure!(answer.stdout.is_empty() && answer.stderr.is_empty(), "it said {answer:?}");
         Ok(())
     }

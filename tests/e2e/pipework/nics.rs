@@ -39,15 +39,47 @@ fn containers_on_a_nic_reach_each_other_and_not_their_host() -> Result<()> {
 }
 
 #[test]
-fn a_vlan_of_a_nic_is_made_for_its_containers_and_goes_with_the_last() -> Result<()> {
-    needs!(Root, Docker, Macvlan, Vlan);
+fn a_host_with_a_macvlan_of_its_own_reaches_its_containers() -> Result<()> {
+    needs!(Root, Docker, Macvlan);
     let stage = Stage::plain()?;
     let web = stage.host.container("web")?;
+    let host = stage.host.inside();
+    host.ip("address add 192.0.2.123/24 dev eth1")?;
+
+    // README, "Let the Docker host communicate over macvlan interfaces": the host's address moves to a macvlan of the host's.
+    for words in [
+        "address del 192.0.2.123/24 dev eth1",
+        "link add link eth1 name eth1m type macvlan mode bridge",
+        "link set eth1m up",
+        "address add 192.0.2.123/24 dev eth1m",
+    ] {
+        host.ip(words)?;
+    }
+    stage.pipework("eth1 $web 192.0.2.234/24@192.0.2.254")?;
+
+    assert_eq!(reach(host, &web.inside()?, "192.0.2.234".parse()?)?, Reach::BOTH);
+    assert_eq!(reach(&web.inside()?, host, "192.0.2.123".parse()?)?, Reach::BOTH);
+    stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+    // Which is the host's own, and stays.
+    assert!(host.ip("address show dev eth1m")?.contains("192.0.2.123/24"));
+    host.ip("link del eth1m")?;
+    stage.end()
+}
+
+#[test]
+fn a_vlan_of_a_nic_is_made_for_its_containers_and_goes_with_the_last() -> Result<()> {
+    needs!(Root, Macvlan, Vlan);
+    let stage = Stage::plain_without_docker()?;
+    let web = stage.host.guest("web")?;
     let before = Snapshot::take(&stage.host)?;
 
-    stage.pipework("eth1 $web 192.0.2.10/24 @100")?;
-    assert!(stage.host.inside().has_link("eth1.100")?);
-    stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+    // README, "Virtual LAN", for a physical interface; then the VLAN itself for the guest.
+    for direct in ["", "--direct-phys "] {
+        stage.pipework(&format!("{direct}eth1 {} 192.0.2.10/24 @100", web.reference()))?;
+        assert_eq!(addresses(&web, "eth1")?, ["192.0.2.10/24"]);
+        assert_eq!(stage.host.inside().has_link("eth1.100")?, direct.is_empty());
+        stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+    }
 
     before.wait_same(&stage.host)?;
     stage.end()
@@ -55,12 +87,12 @@ fn a_vlan_of_a_nic_is_made_for_its_containers_and_goes_with_the_last() -> Result
 
 #[test]
 fn a_dummy_leads_nowhere() -> Result<()> {
-    needs!(Root, Docker, Dummy);
-    let stage = Stage::plain()?;
-    let web = stage.host.container("web")?;
+    needs!(Root, Dummy);
+    let stage = Stage::plain_without_docker()?;
+    let web = stage.host.guest("web")?;
 
     // README, "Add a dummy interface".
-    stage.pipework("dummy $web 192.0.2.101/24@192.0.2.1")?;
+    stage.pipework(&format!("dummy {} 192.0.2.101/24@192.0.2.1", web.reference()))?;
 
     assert_eq!(addresses(&web, "eth1")?, ["192.0.2.101/24"]);
     assert_eq!(routes(&web)?, ["default via 192.0.2.1 dev eth1"]);

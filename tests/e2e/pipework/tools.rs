@@ -5,7 +5,7 @@ use pipewright_api::reason::Reason;
 use pipewright_api::spec::GuestRef;
 use pipewright_api::tool::{Tool, ToolLine};
 use pipewright_tests::agent::program;
-use pipewright_tests::{AgentOptions, Lab, needs, process};
+use pipewright_tests::{AgentOptions, Lab, Reach, needs, process, reach};
 use uuid::Uuid;
 
 use super::{Stage, routes};
@@ -47,6 +47,30 @@ fn queues_are_the_guests() -> Result<()> {
 
     let shown = stage.run("tc $web qdisc show dev eth1")?.ok()?.stdout;
     assert!(shown.starts_with("qdisc pfifo ") && shown.contains("limit 7p"), "{shown}");
+    stage.end()
+}
+
+#[test]
+fn packets_are_lost_and_held_back_as_netem_is_told() -> Result<()> {
+    needs!(Root, Netem);
+    let stage = Stage::plain_without_docker()?;
+    let (web, other) = (stage.host.guest("web")?, stage.host.guest("other")?);
+    let name = web.reference();
+    stage.pipework(&format!("br1 {name} 192.0.2.1/24"))?;
+    stage.pipework(&format!("br1 {} 192.0.2.2/24", other.reference()))?;
+    let reaches = || reach(&web.inside()?, &other.inside()?, "192.0.2.2".parse()?);
+
+    // README, "Control tc"; by both names of the command.
+    stage.pipework(&format!("tc {name} qdisc add dev eth1 root netem loss 30%"))?;
+    let shown = stage.run(&format!("tc {name} qdisc show dev eth1"))?.ok()?.stdout;
+    stage.agent.ctl(&format!("tc {name} qdisc replace dev eth1 root netem loss 100%"))?.ok()?;
+    let (lossy, during) = (shown.contains("netem") && shown.contains("loss 30%"), reaches()?);
+    stage.agent.ctl(&format!("tc {name} qdisc replace dev eth1 root netem delay 20ms 5ms"))?.ok()?;
+    let slow = reaches()?;
+    stage.agent.ctl(&format!("tc {name} qdisc del dev eth1 root"))?.ok()?;
+
+    assert!(lossy, "{shown}");
+    assert_eq!((during, slow, reaches()?), (Reach::NEITHER, Reach::BOTH, Reach::BOTH));
     stage.end()
 }
 
