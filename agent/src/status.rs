@@ -39,6 +39,14 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::ParentBusy { parent, .. } => {
             Failure::new(Reason::UplinkBusy, text).with("holder", format!("link {parent}"))
         }
+        StepError::AddressInUse { address, holder, .. } => {
+            let failure = Failure::new(Reason::AddressInUse, format!("{text}; give another address"))
+                .with("address", address.to_string());
+            match holder {
+                Some(mac) => failure.with("holder", mac.to_string()),
+                None => failure,
+            }
+        }
         StepError::NoLease { .. } => {
             let hint = "look whether one serves that network, or give an address with --ip";
             let text = format!("{text}; {hint}");

@@ -108,6 +108,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         | Reason::NotGranted
         | Reason::NotReady
         | Reason::StepFailed
+        | Reason::AddressInUse
         | Reason::GuestChanged
         | Reason::Exhausted => None,
     }

@@ -94,6 +94,21 @@ pub struct Segment {
     pub range: Option<At<String>>,
     /// Default gateway of the guests on it. Default: none, and a guest's default route stays as it is.
     pub gateway: Option<At<String>>,
+    /// Whether agents ask the network, before a guest uses its address, if somebody has it: `off`, `quick` (0.4 s) or `full`
+    /// (RFC 5227, 4 to 7 s). Default `off`.
+    pub check_duplicates: Option<At<CheckDuplicates>>,
+}
+
+/// Whether an address is looked for on the network before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckDuplicates {
+    /// It is used at once.
+    Off,
+    /// IPv4: 0.4 s. IPv6: 1 to 2 s.
+    Quick,
+    /// IPv4: 4 to 7 s, as RFC 5227 says. IPv6: 1 to 2 s.
+    Full,
 }
 
 /// A link in a guest.
@@ -119,6 +134,8 @@ pub struct Attachment {
     /// More routes over the link: `198.51.100.0/24`, or `198.51.100.0/24@192.0.2.1` by a next hop.
     #[serde(default)]
     pub routes: Vec<At<String>>,
+    /// Whether its agent asks the network for its address first, instead of what the segment says.
+    pub check_duplicates: Option<At<CheckDuplicates>>,
 }
 
 impl<'de> Deserialize<'de> for Uplink {

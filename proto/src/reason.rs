@@ -18,7 +18,7 @@ impl Reason {
         match self {
             Self::InvalidField | Self::GuestAmbiguous => Code::InvalidArgument,
             Self::GuestNotFound | Self::AttachmentNotFound | Self::OperationNotFound => Code::NotFound,
-            Self::IfnameTaken | Self::SpecDiffers => Code::AlreadyExists,
+            Self::IfnameTaken | Self::SpecDiffers | Self::AddressInUse => Code::AlreadyExists,
             Self::GuestNotRunning
             | Self::GuestIsHost
             | Self::NoUplink

@@ -9,12 +9,13 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::dhcp::Dhcp;
 use crate::labels::Labels;
-use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
+use crate::net::{LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
+mod addressing;
 mod uplink;
 
+pub use addressing::{Addressing, DuplicateCheck};
 pub use uplink::{IpvlanMode, MacvlanMode, Mode, Uplink};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
@@ -46,6 +47,9 @@ pub struct AttachmentSpec {
     pub gateways: Vec<IpAddr>,
     /// More routes over the link.
     pub routes: Vec<Route>,
+    /// Whether others are asked for an address before it is used.
+    #[serde(default)]
+    pub duplicate_check: DuplicateCheck,
     /// Notes of the caller's.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -139,28 +143,6 @@ pub enum Vlan {
     Trunk(BTreeSet<VlanId>),
     /// Every VLAN, tagged, and untagged frames.
     Every,
-}
-
-/// Addresses of a guest's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Addressing {
-    /// These; never empty.
-    Static(Vec<InterfaceAddr>),
-    /// From a DHCP server (IPv4).
-    Dhcp(Dhcp),
-    /// None of ours.
-    None,
-}
-
-impl Addressing {
-    /// The static addresses.
-    pub fn addresses(&self) -> &[InterfaceAddr] {
-        match self {
-            Self::Static(addresses) => addresses,
-            Self::Dhcp(_) | Self::None => &[],
-        }
-    }
 }
 
 /// A route over the link.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pipewright_api::attachment::{Attachment, GuestIdentity, Listing, ObservedLink, Runtime, State};
 use pipewright_api::labels::Labels;
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Kind, Route, Vlan};
+use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Route, Vlan};
 use pipewright_api::wire;
 use serde_json::json;
 
@@ -26,6 +26,7 @@ fn attachment() -> Attachment {
         addressing: Addressing::Static(vec!["192.0.2.10/24".parse().unwrap()]),
         gateways: vec!["192.0.2.1".parse().unwrap()],
         routes: vec![Route { destination: "198.51.100.0/24".parse().unwrap(), via: None }],
+        duplicate_check: DuplicateCheck::Off,
         labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
             .unwrap(),
     };
@@ -82,7 +83,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "host_ifname": "pwabcdefghijkl",
                     "mac": "02:00:5e:10:00:01",
                     "mtu": 1400,
-                    "access_vlan": 100,
+                    "access_vlan": 100, "duplicate_check": "DUPLICATE_CHECK_OFF",
                     "static_addresses": { "cidrs": ["192.0.2.10/24"] },
                     "gateways": ["192.0.2.1"],
                     "labels": { "example.owner": "web team" },

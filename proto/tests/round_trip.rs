@@ -144,6 +144,7 @@ proptest! {
             })),
             gateways: vec![text(6)],
             routes: vec![wire::Route { destination: text(7), via: text(6) }],
+            duplicate_check: kind % 5,
             labels: [(text(3), text(4))].into(),
         };
         match AttachmentSpec::try_from(spec) {

@@ -90,6 +90,7 @@ impl Seat {
             addressing: Addressing::Static(vec![address]),
             gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
+            duplicate_check: Default::default(),
             labels: Default::default(),
         })
     }

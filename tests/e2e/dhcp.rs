@@ -296,3 +296,24 @@ fn without_a_server_it_says_so_and_leaves_nothing() -> Result<()> {
     before.assert_same(&net.scene.snapshot()?);
     net.finish(None)
 }
+
+#[test]
+fn an_address_that_somebody_has_is_declined_and_another_one_taken() -> Result<()> {
+    needs!(Root, Dhcp);
+    let net = Net::new()?;
+    let mac = "02:00:5e:10:00:77";
+    let squatter = net.scene.host.guest("squatter")?;
+    net.scene.ctl(&format!("attach br0 {} --ip 192.0.2.50/24", squatter.reference()))?;
+    let server =
+        net.dnsmasq("192.0.2.60,192.0.2.69,255.255.255.0,10m", &format!("--dhcp-host={mac},192.0.2.50"))?;
+
+    let lease = net.attach(&format!("--mac {mac} --check-duplicates=quick"))?;
+
+    server.wait_line("DHCPDECLINE", SOON)?;
+    ensure!(text(&lease["address"]).starts_with("192.0.2.6"), "{lease}");
+    let there = net.addresses()?;
+    ensure!(there.len() == 1 && there[0].0 == text(&lease["address"]), "{there:?}");
+    net.detach()?;
+    net.scene.ctl(&format!("detach {}", squatter.reference()))?;
+    net.finish(Some(server))
+}

@@ -4,12 +4,14 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a story fails by panicking")]
 
 mod agent_life;
+mod announced;
 mod ask;
 mod bridge_vlans;
 mod containers;
 mod dhcp;
 mod docker_door;
 mod docker_down;
+mod duplicates;
 mod fleet;
 mod fleet_drift;
 mod fleet_scene;

@@ -122,6 +122,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         addressing: Addressing::Static(vec![address.parse().expect(parsed)]),
         gateways: Vec::new(),
         routes: Vec::new(),
+        duplicate_check: Default::default(),
         labels: Default::default(),
     }
 }

@@ -7,6 +7,7 @@ use pipewright_api::net::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
+use super::dice::Dice;
 use super::lease::Lease;
 use super::message::{Kind, Message, option};
 
@@ -36,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(64);
 const JITTER: Duration = Duration::from_secs(1);
 /// Before T2 and before the end, servers are asked no more often than this (RFC 2131 §4.4.5).
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Between declining an address and looking for another one (RFC 2131 §3.1.5).
+const AFTER_DECLINE: Duration = Duration::from_secs(10);
 /// Requests for an offered address before looking for another server.
 const REQUESTS: u32 = 4;
 /// Requests for an address that we had before we go on with it unheard.
@@ -270,6 +273,21 @@ impl Client {
         (Message { ciaddr: lease.ip, ..message }, to)
     }
 
+    /// Somebody else uses the address that was just bound: tells its server, and looks for another one a while later
+    /// (RFC 2131 §3.1.5).
+    pub fn decline(&mut self, now: Moment) -> Vec<Action> {
+        let State::Bound(lease) = self.state.clone() else { return Vec::new() };
+        self.begin(now);
+        let message = Message::of_client(Kind::Decline, self.identity.mac, self.xid)
+            .with(option::ADDRESS, lease.ip.octets())
+            .with(option::SERVER, lease.server.octets())
+            .with(option::CLIENT_ID, self.identity.client_id.clone());
+        self.had = None;
+        self.start_over(now);
+        self.due = Some(now + AFTER_DECLINE);
+        vec![Action::Send { message, to: To::All }]
+    }
+
     fn start_over(&mut self, now: Moment) {
         self.state = State::Selecting;
         self.due = Some(now);
@@ -355,21 +373,7 @@ impl Client {
     /// How long to wait after the n-th try: 4, 8, 16, 32, 64 s, a second more or less.
     fn wait(&mut self, tries: u32) -> Duration {
         let doubled = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16));
-        let more = Duration::from_millis(self.dice.roll() % (2 * JITTER.as_millis() as u64 + 1));
+        let more = self.dice.up_to(2 * JITTER);
         doubled.min(LONGEST_WAIT) - JITTER + more
-    }
-}
-
-/// SplitMix64: what it gives need not be secret, only different from that of others.
-#[derive(Debug, Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
     }
 }

@@ -9,6 +9,7 @@
 //! | [`client`] | the state machine of RFC 2131 figure 5 |
 
 pub mod client;
+pub(crate) mod dice;
 pub mod lease;
 pub mod message;
 pub mod packet;

@@ -14,6 +14,7 @@ use super::Engine;
 use crate::engine::locks::GuestLock;
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
+use crate::engine::timetable::Errand;
 use crate::guests::Guest;
 use crate::host::facts::GuestFacts;
 use crate::host::netns::Netns;
@@ -245,8 +246,9 @@ impl<H: Host> Engine<H> {
         writes.extend(answered(open, answer));
         self.records.settle(writes).await?;
         if let Some(lease) = &record.lease {
-            self.timetable.at(record.attachment.id, lease.renew_at());
+            self.timetable.at((record.attachment.id, Errand::Lease), lease.renew_at());
         }
+        self.announce_later(&record);
         Ok(record)
     }
 

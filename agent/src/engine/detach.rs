@@ -122,9 +122,14 @@ impl<H: Host> Engine<H> {
 
     /// The guest's namespace, if something has to be undone in it and it is still the one that was attached to.
     pub(super) async fn reopen(&self, record: &Record) -> Option<Netns> {
-        if !step::undo(&record.plan).iter().any(Step::is_in_guest) {
-            return None;
+        match step::undo(&record.plan).iter().any(Step::is_in_guest) {
+            true => self.reopen_guest(record).await,
+            false => None,
         }
+    }
+
+    /// The guest's namespace, if it is still the one that was attached to.
+    pub(super) async fn reopen_guest(&self, record: &Record) -> Option<Netns> {
         let identity = &record.attachment.guest;
         let netns = self.guests.reopen(identity).await?;
         match self.kernel.cookie(&netns).await {

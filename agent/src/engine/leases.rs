@@ -12,8 +12,8 @@ use crate::dhcp::Moment;
 use crate::dhcp::client::Client;
 use crate::dhcp::lease::Lease;
 use crate::engine::records::{Record, Write};
+use crate::engine::timetable::Errand;
 use crate::host::Host;
-use crate::host::boot_timer::BootTimer;
 use crate::host::dhcp::{Outcome, now, seed};
 use crate::step::{LeaseRequest, Step};
 
@@ -41,35 +41,18 @@ enum Occasion {
 }
 
 impl<H: Host> Engine<H> {
-    /// Keeps leases for as long as the agent runs. Those from before it started are confirmed first.
-    pub(super) fn keep_leases(self: &Arc<Self>) {
+    /// Has the leases from before the agent started confirmed.
+    pub(super) fn confirm_leases(self: &Arc<Self>) {
         for record in self.shelf.attachments().0 {
             if record.attachment.state == State::Attached && request(&record).is_some() {
                 self.look_at(record.attachment.id, Occasion::Start);
             }
         }
-        let engine = Arc::clone(self);
-        tokio::spawn(async move {
-            let mut timer = match BootTimer::new() {
-                Ok(timer) => timer,
-                Err(error) => return tracing::error!(%error, "there is no timer: leases are not renewed"),
-            };
-            loop {
-                for id in engine.timetable.take_due(now()) {
-                    engine.look_at(id, Occasion::Time);
-                }
-                let Some(next) = engine.timetable.next() else {
-                    engine.timetable.changed().await;
-                    continue;
-                };
-                tokio::select! {
-                    () = engine.timetable.changed() => {}
-                    rung = timer.until(next) => if let Err(error) = rung {
-                        return tracing::error!(%error, "the timer is broken: leases are not renewed");
-                    },
-                }
-            }
-        });
+    }
+
+    /// The time of a lease has come.
+    pub(super) fn look_at_lease(self: &Arc<Self>, id: Uuid) {
+        self.look_at(id, Occasion::Time);
     }
 
     fn look_at(self: &Arc<Self>, id: Uuid, occasion: Occasion) {
@@ -86,7 +69,7 @@ impl<H: Host> Engine<H> {
         };
         let Some(asked) = request(&record) else { return };
         let Some(guest) = self.reopen(&record).await else {
-            self.timetable.at(id, Some(now() + UNREACHABLE));
+            self.timetable.at((id, Errand::Lease), Some(now() + UNREACHABLE));
             return;
         };
         let begin = now();
@@ -99,7 +82,7 @@ impl<H: Host> Engine<H> {
             }
             (None, _) => (Client::new(asked.identity.clone(), seed(), begin), SEEK),
         };
-        let outcome = self.kernel.speak_dhcp(&guest, &asked.ifname, &mut client, begin + patience).await;
+        let outcome = self.kernel.speak_dhcp(&guest, asked, &mut client, begin + patience).await;
         let outcome = outcome.unwrap_or_else(|error| {
             // A link that is down or gone; if it is ours no more, nothing comes of the next look, either.
             tracing::debug!(attachment = %id, %error, "DHCP cannot be spoken on {}", asked.ifname);
@@ -125,12 +108,16 @@ impl<H: Host> Engine<H> {
                     None => FOUND,
                 };
                 let next = lease.renew_at();
+                let is_new = cause != RENEWED;
                 self.change_lease(&record, Some(lease), cause).await;
-                self.timetable.at(id, next);
+                if let Some(record) = self.shelf.get(id).filter(|_| is_new) {
+                    self.announce_later(&record);
+                }
+                self.timetable.at((id, Errand::Lease), next);
             }
             Outcome::Ended => {
                 self.change_lease(&record, None, ENDED).await;
-                self.timetable.later(id, now(), true);
+                self.timetable.later((id, Errand::Lease), now(), true);
             }
             Outcome::Refused(text) => {
                 let text = text.map(|text| format!(": {text}")).unwrap_or_default();
@@ -138,14 +125,14 @@ impl<H: Host> Engine<H> {
                 if record.lease.is_some() {
                     self.change_lease(&record, None, &cause).await;
                 }
-                self.timetable.later(id, now(), true);
+                self.timetable.later((id, Errand::Lease), now(), true);
             }
             Outcome::Silence(why) => {
-                let why = why.unwrap_or("nobody answered");
+                let why = why.as_deref().unwrap_or("nobody answered");
                 tracing::debug!(attachment = %id, guest = %record.asked.guest, "asking for a lease: {why}");
                 match &record.lease {
-                    Some(_) => self.timetable.at(id, due),
-                    None => self.timetable.later(id, now(), false),
+                    Some(_) => self.timetable.at((id, Errand::Lease), due),
+                    None => self.timetable.later((id, Errand::Lease), now(), false),
                 }
             }
         }

@@ -28,6 +28,7 @@ use crate::switches::ovs::Ovs;
 mod attach;
 mod converge;
 mod detach;
+mod errands;
 mod ground;
 mod intact;
 mod leases;
@@ -67,6 +68,8 @@ pub struct Engine<H> {
     exits: Semaphore,
     /// Exchanges with DHCP servers.
     keeping: Semaphore,
+    /// Announcements after the first.
+    announcing: Semaphore,
     timetable: Timetable,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
@@ -110,6 +113,7 @@ impl<H: Host> Engine<H> {
             turns: Semaphore::new(AT_ONCE),
             exits: Semaphore::new(AT_ONCE),
             keeping: Semaphore::new(leases::AT_ONCE),
+            announcing: Semaphore::new(errands::AT_ONCE),
             timetable: Timetable::default(),
             applying: tokio::sync::Mutex::default(),
             without_host_end: Notify::new(),
@@ -117,7 +121,8 @@ impl<H: Host> Engine<H> {
         });
         engine.recover(loaded).await?;
         engine.follow_losses();
-        engine.keep_leases();
+        engine.confirm_leases();
+        engine.run_errands();
         Ok(engine)
     }
 

@@ -1,4 +1,4 @@
-//! Which lease is to be looked at when.
+//! What is to be done when, long after the request that it is for was answered.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,22 @@ use crate::dhcp::Moment;
 /// The rest after the first time that no server answered, and the longest.
 const FIRST_REST: Duration = Duration::from_secs(8);
 const LONGEST_REST: Duration = Duration::from_secs(64);
+/// The first of all tasks of a moment.
+const FIRST: Task = (Uuid::nil(), Errand::Lease);
 
-/// Attachments with the moments at which their leases want something.
+/// What is to be done for an attachment, and which attachment that is.
+pub(super) type Task = (Uuid, Errand);
+
+/// What is to be done for an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Errand {
+    /// Its lease is looked at.
+    Lease,
+    /// Its neighbours are told once more where it is; how often they were told before.
+    Announce(u8),
+}
+
+/// Tasks with the moments at which they are due.
 #[derive(Debug, Default)]
 pub(super) struct Timetable {
     entries: Mutex<Entries>,
@@ -22,9 +36,9 @@ pub(super) struct Timetable {
 
 #[derive(Debug, Default)]
 struct Entries {
-    due: BTreeSet<(Moment, Uuid)>,
+    due: BTreeSet<(Moment, Task)>,
     /// How often in a row nothing came of it.
-    failures: HashMap<Uuid, u32>,
+    failures: HashMap<Task, u32>,
 }
 
 impl Timetable {
@@ -33,44 +47,44 @@ impl Timetable {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an attachment down for a moment; `None`: for none.
-    pub(super) fn at(&self, id: Uuid, moment: Option<Moment>) {
+    /// Puts a task down for a moment; `None`: for none.
+    pub(super) fn at(&self, task: Task, moment: Option<Moment>) {
         let mut entries = self.entries();
-        entries.failures.remove(&id);
-        entries.due.retain(|&(_, other)| other != id);
-        entries.due.extend(moment.map(|moment| (moment, id)));
+        entries.failures.remove(&task);
+        entries.due.retain(|&(_, other)| other != task);
+        entries.due.extend(moment.map(|moment| (moment, task)));
         drop(entries);
         self.changed.notify_one();
     }
 
-    /// Puts an attachment down for later because nothing came of it: at once after the first time if `is_urgent`, then
-    /// after 8, 16, 32 and 64 s.
-    pub(super) fn later(&self, id: Uuid, now: Moment, is_urgent: bool) {
+    /// Puts a task down for later because nothing came of it: at once after the first time if `is_urgent`, then after 8, 16,
+    /// 32 and 64 s.
+    pub(super) fn later(&self, task: Task, now: Moment, is_urgent: bool) {
         let mut entries = self.entries();
-        let failures = entries.failures.entry(id).or_default();
+        let failures = entries.failures.entry(task).or_default();
         let rest = match *failures {
             0 if is_urgent => Duration::ZERO,
             before => FIRST_REST.saturating_mul(1 << before.min(8)).min(LONGEST_REST),
         };
         *failures = failures.saturating_add(1);
-        entries.due.retain(|&(_, other)| other != id);
-        entries.due.insert((now + rest, id));
+        entries.due.retain(|&(_, other)| other != task);
+        entries.due.insert((now + rest, task));
         drop(entries);
         self.changed.notify_one();
     }
 
     /// Takes out what is due by now.
-    pub(super) fn take_due(&self, now: Moment) -> Vec<Uuid> {
+    pub(super) fn take_due(&self, now: Moment) -> Vec<Task> {
         let mut entries = self.entries();
-        let later = entries.due.split_off(&(now + Duration::from_nanos(1), Uuid::nil()));
-        std::mem::replace(&mut entries.due, later).into_iter().map(|(_, id)| id).collect()
+        let later = entries.due.split_off(&(now + Duration::from_nanos(1), FIRST));
+        std::mem::replace(&mut entries.due, later).into_iter().map(|(_, task)| task).collect()
     }
 
-    /// Forgets an attachment that is gone.
+    /// Forgets all of an attachment that is gone.
     pub(super) fn forget(&self, id: Uuid) {
         let mut entries = self.entries();
-        entries.failures.remove(&id);
-        entries.due.retain(|&(_, other)| other != id);
+        entries.failures.retain(|&(other, _), _| other != id);
+        entries.due.retain(|&(_, (other, _))| other != id);
     }
 
     /// The next moment that there is anything for.
@@ -92,23 +106,39 @@ mod tests {
         Duration::from_secs(secs)
     }
 
+    fn lease(number: u128) -> Task {
+        (Uuid::from_u128(number), Errand::Lease)
+    }
+
+    #[test]
+    fn nothing_is_done_for_an_attachment_that_is_gone() {
+        let (table, a, b) = (Timetable::default(), lease(1), lease(2));
+        for task in [a, (a.0, Errand::Announce(1)), b] {
+            table.at(task, Some(at(10)));
+        }
+
+        table.forget(a.0);
+
+        assert_eq!(table.take_due(at(10)), [b]);
+    }
+
     #[test]
     fn what_is_due_is_taken_once_and_in_order() {
-        let (table, [a, b, c]) = (Timetable::default(), [1, 2, 3].map(Uuid::from_u128));
+        let (table, [a, b, c]) = (Timetable::default(), [1, 2, 3].map(lease));
         table.at(a, Some(at(30)));
         table.at(b, Some(at(10)));
         table.at(c, Some(at(20)));
         table.at(c, None);
 
         assert_eq!(table.next(), Some(at(10)));
-        assert_eq!(table.take_due(at(9)), Vec::<Uuid>::new());
+        assert_eq!(table.take_due(at(9)), Vec::<Task>::new());
         assert_eq!(table.take_due(at(30)), [b, a]);
         assert_eq!((table.take_due(at(99)), table.next()), (Vec::new(), None));
     }
 
     #[test]
     fn servers_that_are_silent_are_asked_less_and_less_often() {
-        let (table, id) = (Timetable::default(), Uuid::from_u128(1));
+        let (table, id) = (Timetable::default(), lease(1));
         let mut rests = |is_urgent| {
             table.later(id, at(0), is_urgent);
             table.next().unwrap().as_secs()

@@ -37,13 +37,22 @@ pub struct Address {
     pub duplicate: bool,
 }
 
-/// `ip addr add ADDRESS dev INDEX`, IPv4 with the broadcast address of its subnet, IPv6 with `nodad`: duplicate address
-/// detection (RFC 4862 §5.4) would keep the address unusable for a second, and who asks for a fixed address has given it out.
-pub(super) fn add(index: u32, address: InterfaceAddr) -> Request {
-    Request::new(RouteNetlinkMessage::NewAddress(message(index, address)), NLM_F_CREATE | NLM_F_EXCL)
+/// Whether the kernel looks if somebody else has an IPv6 address. Duplicate address detection (RFC 4862 §5.4) keeps it
+/// unusable for 1 to 2 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detection {
+    /// `nodad`: who asks for a fixed address has given it out.
+    Without,
+    With,
 }
 
-fn message(index: u32, address: InterfaceAddr) -> AddressMessage {
+/// `ip addr add ADDRESS dev INDEX`, IPv4 with the broadcast address of its subnet.
+pub(super) fn add(index: u32, address: InterfaceAddr, detection: Detection) -> Request {
+    let message = message(index, address, detection);
+    Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn message(index: u32, address: InterfaceAddr, detection: Detection) -> AddressMessage {
     let net = address.net();
     let mut message = AddressMessage::default();
     message.header.family = family(net.addr());
@@ -57,6 +66,7 @@ fn message(index: u32, address: InterfaceAddr) -> AddressMessage {
             message.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
         }
         IpNet::V4(_) => {}
+        IpNet::V6(_) if detection == Detection::With => {}
         IpNet::V6(_) => {
             message.header.flags = AddressHeaderFlags::Nodad;
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
@@ -69,7 +79,7 @@ fn message(index: u32, address: InterfaceAddr) -> AddressMessage {
 /// whose lease nobody renews. `None` lasts for ever.
 pub(super) fn lease(index: u32, address: InterfaceAddr, lasts: Option<Duration>) -> Request {
     let seconds = lasts.map_or(u32::MAX, |lasts| u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
-    let mut message = message(index, address);
+    let mut message = message(index, address, Detection::Without);
     let mut lifetime = CacheInfo::default();
     (lifetime.ifa_valid, lifetime.ifa_preferred) = (seconds, seconds);
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
@@ -78,7 +88,7 @@ pub(super) fn lease(index: u32, address: InterfaceAddr, lasts: Option<Duration>)
 
 /// `ip addr del ADDRESS dev INDEX`
 pub(super) fn remove(index: u32, address: InterfaceAddr) -> Request {
-    Request::new(RouteNetlinkMessage::DelAddress(message(index, address)), 0)
+    Request::new(RouteNetlinkMessage::DelAddress(message(index, address, Detection::Without)), 0)
 }
 
 /// The addresses of a link, of one family.

@@ -2,21 +2,16 @@
 //! (RFC 4861 §7.2.6). A neighbour that knew the address by another MAC would send there until its entry expires.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
-use pipewright_api::net::MacAddr;
+use pipewright_api::net::{LinkName, MacAddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::host::sys;
-
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const BROADCAST: [u8; 6] = [0xff; 6];
-/// All nodes on the link (RFC 4291 §2.7.1), and the MAC address that goes with it (RFC 2464 §7).
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-const ICMPV6: u8 = 58;
+use crate::host::kernel::Kernel;
+use crate::host::netlink::{KernelError, Requests};
+use crate::host::netns::{self, Netns};
+use crate::host::{arp, link, ndp, sys};
 
 /// Announces addresses on a link of the calling thread's network namespace.
 ///
@@ -32,72 +27,32 @@ pub(super) fn announce(index: u32, mac: MacAddr, addresses: &[IpAddr]) -> io::Re
     for address in addresses {
         match *address {
             IpAddr::V4(v4) => {
-                sys::send_frame(&socket, index, ETHERTYPE_ARP, BROADCAST, &gratuitous_arp(mac, v4))?;
+                sys::send_frame(&socket, index, arp::ETHERTYPE, arp::EVERYBODY, &arp::announcement(mac, v4))?;
             }
             IpAddr::V6(v6) => {
-                let packet = neighbour_advertisement(mac, v6);
-                sys::send_frame(&socket, index, ETHERTYPE_IPV6, ALL_NODES_MAC, &packet)?;
+                let packet = ndp::advertisement(mac, v6);
+                sys::send_frame(&socket, index, ndp::ETHERTYPE, ndp::ALL_NODES_MAC, &packet)?;
             }
         }
     }
     Ok(socket)
 }
 
-/// A request for one's own address: both sender and target are the announced one (RFC 5227 §3).
-fn gratuitous_arp(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
-    let ethernet_ipv4_request = [0, 1, 8, 0, 6, 4, 0, 1];
-    [&ethernet_ipv4_request[..], &mac.octets(), &address.octets(), &[0; 6], &address.octets()].concat()
-}
-
-/// Override set, solicited not (RFC 4861 §4.4), with the link-layer address as option 2.
-fn neighbour_advertisement(mac: MacAddr, address: Ipv6Addr) -> Vec<u8> {
-    const OVERRIDE: u8 = 0x20;
-    let mut message =
-        [&[136, 0, 0, 0, OVERRIDE, 0, 0, 0][..], &address.octets(), &[2, 1], &mac.octets()].concat();
-    let length = message.len() as u16;
-    let checksum = checksum(address, ALL_NODES, &message);
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
-
-    // Receivers drop a hop limit below 255: such a packet came through a router.
-    let [high, low] = length.to_be_bytes();
-    let header = [0x60, 0, 0, 0, high, low, ICMPV6, 255];
-    [&header[..], &address.octets(), &ALL_NODES.octets(), &message].concat()
-}
-
-/// The Internet checksum over the pseudo-header and the message (RFC 8200 §8.1).
-fn checksum(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> u16 {
-    let length = (message.len() as u32).to_be_bytes();
-    let all = [&from.octets()[..], &to.octets(), &length, &[0, 0, 0, ICMPV6], message].concat();
-    let words =
-        all.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_of_an_advertisement_verifies() {
-        let mac = "02:00:5e:10:00:01".parse().unwrap();
-        let address: Ipv6Addr = "2001:db8::10".parse().unwrap();
-
-        let packet = neighbour_advertisement(mac, address);
-
-        // Summed over with the checksum in place, the result is zero.
-        assert_eq!(packet.len(), 40 + 32);
-        assert_eq!(checksum(address, ALL_NODES, &packet[40..]), 0);
-    }
-
-    #[test]
-    fn a_gratuitous_arp_asks_for_its_own_address() {
-        let packet = gratuitous_arp("02:00:5e:10:00:01".parse().unwrap(), Ipv4Addr::new(192, 0, 2, 10));
-
-        assert_eq!(packet.len(), 28);
-        assert_eq!((&packet[14..18], &packet[24..28]), (&[192, 0, 2, 10][..], &[192, 0, 2, 10][..]));
+impl Kernel {
+    /// Announces addresses on a link of a guest, once more. The guest's namespace is held for as long.
+    ///
+    /// # Errors
+    /// What the link says, such as ENODEV and ENETDOWN.
+    pub async fn announce(&self, guest: &Netns, ifname: &LinkName, addresses: Vec<IpAddr>) -> io::Result<()> {
+        let (inner, ifname) = (self.inner.clone(), ifname.clone());
+        let visit = move || {
+            if inner.is_host_here(netns::own_cookie()?)? {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+            let gone = || KernelError::from(io::Error::from_raw_os_error(libc::ENODEV));
+            let link = link::find(&mut Requests::open()?, ifname.as_str())?.ok_or_else(gone)?;
+            announce(link.index, link.mac.ok_or_else(gone)?, &addresses).map(drop)
+        };
+        guest.run(visit).await
     }
 }

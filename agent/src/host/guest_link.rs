@@ -16,11 +16,9 @@ use rtnetlink::packet_route::link::{
     InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute, LinkInfo, LinkMessage,
     MacVlanMode,
 };
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
-use rtnetlink::sys::{Socket, SocketAddr};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use uuid::Uuid;
 
+use crate::host::guest_events::{GuestEvents, LINKS};
 use crate::host::link::{self, LinkFacts, Operstate};
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Request, Requests};
@@ -32,8 +30,6 @@ const MAC_IS_FREE: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// The interface index by which the kernel chooses one.
 const ANY: u32 = 0;
-/// `RTMGRP_LINK` of linux/rtnetlink.h.
-const LINKS: u32 = 1;
 
 /// Makes a link in a guest: whole, or not at all.
 ///
@@ -222,22 +218,15 @@ pub(super) fn await_forwarding(
     name: &LinkName,
     until: Instant,
 ) -> Result<Result<(), String>, KernelError> {
-    let mut events = Socket::new(NETLINK_ROUTE)?;
-    events.set_non_blocking(true)?;
-    events.bind(&SocketAddr::new(0, LINKS))?;
+    let events = GuestEvents::open(LINKS)?;
     loop {
         let Some(link) = link::find(requests, name.as_str())? else { return Ok(Err("absent".to_owned())) };
         if passes(&link) {
             return Ok(Ok(()));
         }
-        let left = until.saturating_duration_since(Instant::now());
-        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&time)) {
-            Ok(0) => return Ok(Err(link.operstate.to_string())),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+        if !events.wait(until)? {
+            return Ok(Err(link.operstate.to_string()));
         }
-        drain(&events)?;
     }
 }
 
@@ -251,20 +240,5 @@ fn passes(link: &LinkFacts) -> bool {
         | Operstate::LowerLayerDown
         | Operstate::Testing
         | Operstate::Dormant => false,
-    }
-}
-
-/// What the events say is looked up; that there were some is enough.
-fn drain(events: &Socket) -> Result<(), KernelError> {
-    let mut start = [0; 16];
-    loop {
-        match events.recv_from(&mut &mut start[..], 0) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // Lost events are events.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -14,12 +14,12 @@ const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC: u64 = 0x9fa0;
 
-/// `sysctl -w net/ipv6/conf/LINK/disable_ipv6=0`, in the calling thread's network namespace.
+/// `sysctl -w net/ipv6/conf/LINK/SETTING=VALUE`, in the calling thread's network namespace.
 ///
 /// # Errors
 /// ENOENT when the kernel runs without IPv6 or there is no such link; EROFS when /proc/sys is read-only for the agent.
-pub(super) fn enable_ipv6(link: &str) -> Result<(), KernelError> {
-    Ok(open_ipv6(link, OFlags::WRONLY)?.write_all(b"0")?)
+pub(super) fn set_ipv6(link: &str, setting: &str, value: u8) -> Result<(), KernelError> {
+    Ok(open_ipv6(link, setting, OFlags::WRONLY)?.write_all(value.to_string().as_bytes())?)
 }
 
 /// Whether a link has no IPv6; `default` stands for links to come. A kernel without IPv6 has none for all.
@@ -28,7 +28,7 @@ pub(super) fn enable_ipv6(link: &str) -> Result<(), KernelError> {
 /// What open(2) and read(2) say.
 pub(super) fn is_ipv6_disabled(link: &str) -> Result<bool, KernelError> {
     let mut text = String::new();
-    match open_ipv6(link, OFlags::RDONLY) {
+    match open_ipv6(link, "disable_ipv6", OFlags::RDONLY) {
         Ok(mut file) => file.read_to_string(&mut text)?,
         Err(error) if error.errno == libc::ENOENT => return Ok(true),
         Err(error) => return Err(error),
@@ -51,13 +51,13 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
     }
 }
 
-fn open_ipv6(link: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
+fn open_ipv6(link: &str, setting: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let conf = openat(CWD, IPV6_CONF, folder, Mode::empty())?;
     if rustix::fs::fstatfs(&conf)?.f_type.cast_unsigned() != PROC {
         return Err(KernelError::new(libc::EINVAL, format!("{IPV6_CONF} is not the kernel's")));
     }
     let link = openat(&conf, link, folder, Mode::empty())?;
-    let file = openat(&link, "disable_ipv6", mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(&link, setting, mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     Ok(file.into())
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pipewright_api::net::LinkName;
 use uuid::Uuid;
 
+use crate::host::address::Detection;
 use crate::host::kernel::Inner;
 use crate::host::link::{LinkFacts, Operstate};
 use crate::host::netlink::{KernelError, Request, Requests};
@@ -130,9 +131,15 @@ impl<'a> Run<'a> {
             Step::SetHostLinkDown { link } => lower::lower(&mut self.host, link),
             Step::Verify(expected) => return self.verify(step, expected),
             Step::EnableIpv6 { ifname } => match self.guest {
-                Some(_) => sysctl::enable_ipv6(ifname.as_str()),
+                Some(_) => sysctl::set_ipv6(ifname.as_str(), "disable_ipv6", 0),
                 None => Ok(()),
             },
+            Step::SetIpv6 { ifname, setting, value } => match self.guest {
+                Some(_) => sysctl::set_ipv6(ifname.as_str(), setting.name(), *value),
+                None => Ok(()),
+            },
+            Step::ProbeAddresses(probe) => return self.probe_addresses(step, probe),
+            Step::AwaitAddresses(awaited) => return self.await_addresses(step, awaited),
             Step::DisableTxChecksum { ifname } => match &self.guest {
                 Some(guest) => offload::disable_tx_checksum(&guest.requests, ifname.as_str()),
                 None => Ok(()),
@@ -328,7 +335,10 @@ fn create_veth(host: &mut Requests, guest: &Guest, veth: &Veth) -> Result<(), Ke
 fn request(requests: &Requests, step: &Step) -> Result<Option<Request>, KernelError> {
     Ok(match step {
         Step::SetUp { ifname } => Some(link::set_up(ifname)),
-        Step::AddAddress { ifname, address } => Some(address::add(link::index(requests, ifname)?, *address)),
+        Step::AddAddress { ifname, address, is_checked } => {
+            let detection = if *is_checked { Detection::With } else { Detection::Without };
+            Some(address::add(link::index(requests, ifname)?, *address, detection))
+        }
         Step::AddRoute(route) => Some(route::add(route, link::index(requests, &route.ifname)?)),
         Step::RemoveRoute(route) => match link::index(requests, &route.ifname) {
             Ok(index) => Some(route::remove(route, index)),

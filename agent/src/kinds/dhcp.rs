@@ -18,7 +18,12 @@ pub(super) fn lease(link: &Link<'_>, asked: &Dhcp) -> Vec<Step> {
     let replaces =
         link.ground.default_routes.iter().filter(|saved| takes_default && !saved.is_ipv6()).cloned();
     vec![
-        Step::AcquireLease(LeaseRequest { id, ifname: ifname.clone(), identity }),
+        Step::AcquireLease(LeaseRequest {
+            id,
+            ifname: ifname.clone(),
+            identity,
+            check: link.spec.duplicate_check,
+        }),
         Step::ApplyLease(LeaseUse { id, ifname, mac, takes_default, replaces: replaces.collect() }),
     ]
 }

@@ -34,8 +34,8 @@ pub(super) fn plan(
     plan.extend(link.spec.vlan.clone().map(|vlan| Step::JoinVlans { port: veth.host_end.clone(), vlan }));
     plan.extend(link.configure(false));
     plan.push(link.verify(Ends::Pair(veth.clone())));
-    plan.push(Step::AwaitForwarding { host_end: veth.host_end });
-    plan.extend(link.announce());
+    plan.push(Step::AwaitForwarding { host_end: veth.host_end.clone() });
+    plan.extend(link.finish(Ends::Pair(veth)));
     Ok(link.decide(Kind::LinuxBridge, None, plan))
 }
 

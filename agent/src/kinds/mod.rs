@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 
 use pipewright_api::attachment::GuestIdentity;
-use pipewright_api::net::{LinkName, MacAddr, Mtu, VlanId};
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{Addressing, AttachmentSpec, Kind, Mode, SwitchKind};
+use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, Kind, Mode, SwitchKind};
 use uuid::Uuid;
 
-use crate::step::{Ends, Expected, GuestLink, GuestRoute, LinkType, SavedRoute, Step, Veth};
+use crate::step::{
+    AwaitedAddress, Ends, Expected, GuestLink, GuestRoute, Ipv6Setting, LinkType, Probe, SavedRoute, Step,
+    Veth,
+};
 
 mod dhcp;
 mod dummy;
@@ -243,7 +246,7 @@ impl<'a> Link<'a> {
         GuestLink { id: self.id, name: self.spec.ifname.clone(), mac: self.mac, mtu: self.mtu, what }
     }
 
-    /// Inside the guest: from a bare link to one with addresses and routes.
+    /// Inside the guest: from a bare link to one with addresses and routes, as far as they do not wait until frames pass.
     fn configure(&self, tx_checksum_off: bool) -> Vec<Step> {
         let ifname = &self.spec.ifname;
         let addresses = self.spec.addressing.addresses();
@@ -257,9 +260,10 @@ impl<'a> Link<'a> {
             steps.push(Step::DisableTxChecksum { ifname: ifname.clone() });
         }
         steps.push(Step::SetUp { ifname: ifname.clone() });
-        let add = |&address| Step::AddAddress { ifname: ifname.clone(), address };
-        steps.extend(addresses.iter().map(add));
-        if !self.is_leased() {
+        if !self.is_checked() {
+            steps.extend(addresses.iter().map(|&address| self.add_address(address)));
+        }
+        if !self.is_late() {
             steps.extend(self.add_routes());
         }
         steps
@@ -268,6 +272,21 @@ impl<'a> Link<'a> {
     /// Whether the address comes from a DHCP server, which is asked when frames pass.
     fn is_leased(&self) -> bool {
         matches!(self.spec.addressing, Addressing::Dhcp(_))
+    }
+
+    /// Whether addresses are looked for on the network before they are used.
+    fn is_checked(&self) -> bool {
+        self.spec.duplicate_check != DuplicateCheck::Off && !self.spec.addressing.addresses().is_empty()
+    }
+
+    /// Whether there is something that waits until frames pass, and routes with it.
+    fn is_late(&self) -> bool {
+        self.is_leased() || self.is_checked()
+    }
+
+    fn add_address(&self, address: InterfaceAddr) -> Step {
+        let is_checked = self.is_checked() && address.addr().is_ipv6();
+        Step::AddAddress { ifname: self.spec.ifname.clone(), address, is_checked }
     }
 
     fn add_routes(&self) -> Vec<Step> {
@@ -300,25 +319,63 @@ impl<'a> Link<'a> {
         routes
     }
 
+    /// Reads back what there is by now.
     fn verify(&self, ends: Ends) -> Step {
         Step::Verify(Expected {
             ends,
-            addresses: self.spec.addressing.addresses().to_vec(),
-            routes: if self.is_leased() { Vec::new() } else { self.routes() },
+            addresses: if self.is_checked() { &[] } else { self.spec.addressing.addresses() }.to_vec(),
+            routes: if self.is_late() { Vec::new() } else { self.routes() },
         })
     }
 
-    /// What comes last, once frames pass: the neighbours are told of the addresses, or a DHCP server is asked for one.
-    fn announce(&self) -> Vec<Step> {
+    /// What comes last, once frames pass: addresses that others are asked for first, and those of a DHCP server, with their
+    /// routes; and the neighbours are told.
+    fn finish(&self, ends: Ends) -> Vec<Step> {
+        let mut steps = if self.is_checked() { self.check() } else { Vec::new() };
         if let Addressing::Dhcp(asked) = &self.spec.addressing {
-            let mut steps = dhcp::lease(self, asked);
-            steps.extend(self.add_routes());
-            return steps;
+            steps.extend(dhcp::lease(self, asked));
         }
-        let addresses: Vec<IpAddr> = self.spec.addressing.addresses().iter().map(|a| a.addr()).collect();
-        let announce =
-            |addresses| Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses };
-        if addresses.is_empty() { Vec::new() } else { vec![announce(addresses)] }
+        let addresses = self.spec.addressing.addresses();
+        if self.is_late() {
+            let routes = self.routes();
+            steps.extend(self.add_routes());
+            if !addresses.is_empty() || !routes.is_empty() {
+                steps.push(Step::Verify(Expected { ends, addresses: addresses.to_vec(), routes }));
+            }
+        }
+        if !addresses.is_empty() {
+            let addresses = addresses.iter().map(|address| address.addr()).collect();
+            steps.push(Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses });
+        }
+        steps
+    }
+
+    /// IPv4 addresses are asked for and then added; IPv6 ones are added, and the kernel asks for them.
+    fn check(&self) -> Vec<Step> {
+        let ifname = &self.spec.ifname;
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for address in self.spec.addressing.addresses() {
+            match address.addr() {
+                IpAddr::V4(v4) => old.push(v4),
+                IpAddr::V6(v6) => new.push(v6),
+            }
+        }
+        let mut steps = Vec::new();
+        if !old.is_empty() {
+            let (ifname, check) = (ifname.clone(), self.spec.duplicate_check);
+            steps.push(Step::ProbeAddresses(Probe { ifname, mac: self.mac, addresses: old, check }));
+        }
+        if !new.is_empty() {
+            // The guest may have switched off what was asked for.
+            let on = |setting| Step::SetIpv6 { ifname: ifname.clone(), setting, value: 1 };
+            steps.extend([on(Ipv6Setting::AcceptDad), on(Ipv6Setting::DadTransmits)]);
+        }
+        let all = self.spec.addressing.addresses();
+        steps.extend(all.iter().map(|&address| self.add_address(address)));
+        if !new.is_empty() {
+            steps.push(Step::AwaitAddresses(AwaitedAddress { ifname: ifname.clone(), addresses: new }));
+        }
+        steps
     }
 
     fn decide(&self, kind: Kind, mode: Option<Mode>, plan: Vec<Step>) -> Decision {

@@ -34,7 +34,7 @@ pub(super) fn plan(link: &Link<'_>, bridge_is_ours: bool, userspace: bool) -> Re
     plan.extend([Step::CreateVeth(veth.clone()), Step::PlugPort(port.clone())]);
     plan.extend(link.configure(userspace));
     plan.extend([link.verify(Ends::Pair(veth.clone())), Step::AwaitPort(port)]);
-    plan.push(Step::AwaitForwarding { host_end: veth.host_end });
-    plan.extend(link.announce());
+    plan.push(Step::AwaitForwarding { host_end: veth.host_end.clone() });
+    plan.extend(link.finish(Ends::Pair(veth)));
     Ok(link.decide(Kind::Ovs, None, plan))
 }

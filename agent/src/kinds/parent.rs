@@ -90,9 +90,9 @@ impl Parent {
         let mut plan = self.prepare();
         plan.push(Step::CreateLink(single.clone()));
         plan.extend(link.configure(false));
-        plan.push(link.verify(Ends::Single(single)));
+        plan.push(link.verify(Ends::Single(single.clone())));
         plan.push(Step::AwaitGuestForwarding { ifname: link.spec.ifname.clone() });
-        plan.extend(link.announce());
+        plan.extend(link.finish(Ends::Single(single)));
         Ok(link.decide(kind, mode, plan))
     }
 

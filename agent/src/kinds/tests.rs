@@ -302,11 +302,44 @@ fn a_gateway_that_was_asked_for_takes_the_place_of_the_dhcp_servers() {
     assert!(!decision.plan.iter().any(takes_default));
     let lines: Vec<String> = decision.plan.iter().map(ToString::to_string).collect();
     assert_eq!(
-        lines[lines.len() - 3..],
+        lines[lines.len() - 4..lines.len() - 1],
         [
             "guest: ip route del default dev eth0",
             "guest: ip route add 192.0.2.1/32 dev eth1",
             "guest: ip route add default via 192.0.2.1 dev eth1"
+        ]
+    );
+    assert!(lines.last().is_some_and(|line| line.starts_with("read back")), "{lines:?}");
+}
+
+#[test]
+fn addresses_that_are_checked_come_when_frames_pass_and_routes_after_them() {
+    let asked = spec(|asked| {
+        let cidrs = vec!["192.0.2.10/24".to_owned(), "2001:db8::10/64".to_owned()];
+        asked.addressing =
+            Some(wire::attachment_spec::Addressing::StaticAddresses(wire::StaticAddresses { cidrs }));
+        asked.gateways = vec!["192.0.2.1".into()];
+        asked.duplicate_check = wire::DuplicateCheck::Quick.into();
+    });
+
+    let decision = plan(&asked, &ground(LINUX), derived()).unwrap();
+
+    let lines: Vec<String> = decision.plan.iter().map(ToString::to_string).collect();
+    let passes = lines.iter().position(|line| line.starts_with("wait for operstate up")).unwrap();
+    assert!(!lines[..passes].iter().any(|line| line.contains("addr add") || line.contains("route add")));
+    let host_end = decision.host_end.unwrap();
+    assert_eq!(
+        lines[passes + 1..],
+        [
+            "guest: arping -D -I eth1 192.0.2.10",
+            "guest: sysctl net/ipv6/conf/eth1/accept_dad=1",
+            "guest: sysctl net/ipv6/conf/eth1/dad_transmits=1",
+            "guest: ip addr add 192.0.2.10/24 dev eth1",
+            "guest: ip addr add 2001:db8::10/64 dev eth1",
+            "guest: wait until 2001:db8::10 on eth1 is not tentative",
+            "guest: ip route add default via 192.0.2.1 dev eth1",
+            &format!("read back {host_end} and eth1"),
+            "guest: arping -A / ndisc6 -U on eth1 for 192.0.2.10 2001:db8::10",
         ]
     );
 }

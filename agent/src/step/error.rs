@@ -1,5 +1,9 @@
 //! Why a step was refused.
 
+use std::net::IpAddr;
+
+use pipewright_api::net::MacAddr;
+
 use crate::switches::ovs::SwitchError;
 
 /// Why a step was refused.
@@ -75,6 +79,16 @@ pub enum StepError {
         parent: String,
         /// What for, and what to do.
         why: String,
+    },
+    /// Another host has the address.
+    #[error("{address} is in use on the network of {ifname} by {}", .holder.map_or_else(|| "another host".to_owned(), |mac| mac.to_string()))]
+    AddressInUse {
+        /// The guest's end.
+        ifname: String,
+        /// The address.
+        address: IpAddr,
+        /// The other's MAC address, if it is known.
+        holder: Option<MacAddr>,
     },
     /// No server gave an address.
     #[error("no address for {ifname} after {seconds} s: {seen}")]

@@ -1,6 +1,7 @@
 //! What steps of DHCP are about.
 
 use pipewright_api::net::{LinkName, MacAddr};
+use pipewright_api::spec::DuplicateCheck;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -16,6 +17,9 @@ pub struct LeaseRequest {
     pub ifname: LinkName,
     /// Whom servers know it as.
     pub identity: Identity,
+    /// Whether the network is asked for an address before it is used.
+    #[serde(default)]
+    pub check: DuplicateCheck,
 }
 
 /// What is done with what a server gives.

@@ -65,7 +65,14 @@ impl fmt::Display for Step {
             Self::EnableIpv6 { ifname } => write!(f, "guest: sysctl net/ipv6/conf/{ifname}/disable_ipv6=0"),
             Self::DisableTxChecksum { ifname } => write!(f, "guest: ethtool -K {ifname} tx off"),
             Self::SetUp { ifname } => write!(f, "guest: ip link set {ifname} up"),
-            Self::AddAddress { ifname, address } => write!(f, "guest: ip addr add {address} dev {ifname}"),
+            Self::SetIpv6 { ifname, setting, value } => {
+                write!(f, "guest: sysctl net/ipv6/conf/{ifname}/{}={value}", setting.name())
+            }
+            Self::ProbeAddresses(probe) => probe.fmt(f),
+            Self::AwaitAddresses(awaited) => awaited.fmt(f),
+            Self::AddAddress { ifname, address, .. } => {
+                write!(f, "guest: ip addr add {address} dev {ifname}")
+            }
             Self::AddRoute(route) => write!(f, "guest: ip route add {route}"),
             Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
             Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::switches::ovs::Purpose;
 
+mod address;
 mod error;
 mod guest_link;
 mod lease;
@@ -22,6 +23,7 @@ mod place;
 mod saved;
 mod sharing;
 
+pub use address::{AwaitedAddress, Ipv6Setting, Probe};
 pub use error::StepError;
 pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
@@ -181,7 +183,23 @@ pub enum Step {
         ifname: LinkName,
         /// Address and prefix length.
         address: InterfaceAddr,
+        /// The kernel looks whether an IPv6 address is somebody else's (RFC 4862 §5.4).
+        #[serde(default)]
+        is_checked: bool,
     },
+    /// Changes a setting of IPv6 of the guest's end.
+    SetIpv6 {
+        /// The guest's end.
+        ifname: LinkName,
+        /// Which.
+        setting: Ipv6Setting,
+        /// Its value.
+        value: u8,
+    },
+    /// Asks the network whether somebody has IPv4 addresses (RFC 5227 §2.1).
+    ProbeAddresses(Probe),
+    /// Waits until IPv6 addresses of the guest's end can be used.
+    AwaitAddresses(AwaitedAddress),
     /// Adds a route of ours in the guest.
     AddRoute(GuestRoute),
     /// Removes a route of ours in the guest.
@@ -331,6 +349,9 @@ impl Step {
             | Self::DisableTxChecksum { .. }
             | Self::SetUp { .. }
             | Self::AddAddress { .. }
+            | Self::SetIpv6 { .. }
+            | Self::ProbeAddresses(_)
+            | Self::AwaitAddresses(_)
             | Self::RemoveRoute(_)
             | Self::RestoreRoute(_)
             | Self::ReleaseLease(_)

@@ -1,4 +1,4 @@
-//! Where steps are taken.
+//! Where steps are taken: by whom, and in which namespace.
 
 use pipewright_api::spec::SwitchKind;
 
@@ -46,6 +46,9 @@ impl Step {
             | Self::DisableTxChecksum { .. }
             | Self::SetUp { .. }
             | Self::AddAddress { .. }
+            | Self::SetIpv6 { .. }
+            | Self::ProbeAddresses(_)
+            | Self::AwaitAddresses(_)
             | Self::AddRoute(_)
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)
@@ -66,6 +69,9 @@ impl Step {
                 | Self::DisableTxChecksum { .. }
                 | Self::SetUp { .. }
                 | Self::AddAddress { .. }
+                | Self::SetIpv6 { .. }
+                | Self::ProbeAddresses(_)
+                | Self::AwaitAddresses(_)
                 | Self::AddRoute(_)
                 | Self::RemoveRoute(_)
                 | Self::SetAsideRoute(_)

@@ -52,6 +52,9 @@ impl Step {
             | Self::DisableTxChecksum { .. }
             | Self::SetUp { .. }
             | Self::AddAddress { .. }
+            | Self::SetIpv6 { .. }
+            | Self::ProbeAddresses(_)
+            | Self::AwaitAddresses(_)
             | Self::AddRoute(_)
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)
@@ -98,6 +101,9 @@ impl Step {
             | Self::DisableTxChecksum { .. }
             | Self::SetUp { .. }
             | Self::AddAddress { .. }
+            | Self::SetIpv6 { .. }
+            | Self::ProbeAddresses(_)
+            | Self::AwaitAddresses(_)
             | Self::AddRoute(_)
             | Self::RemoveRoute(_)
             | Self::SetAsideRoute(_)

@@ -148,7 +148,11 @@ pub(crate) fn plan(veth: &Veth, addresses: &[&str], gateway: Option<&str>) -> Ve
         .into_iter()
         .collect();
     let mut steps = vec![Step::CreateVeth(veth.clone()), Step::SetUp { ifname: ifname.clone() }];
-    steps.extend(addresses.iter().map(|&address| Step::AddAddress { ifname: ifname.clone(), address }));
+    steps.extend(addresses.iter().map(|&address| Step::AddAddress {
+        ifname: ifname.clone(),
+        address,
+        is_checked: false,
+    }));
     steps.extend(routes.iter().cloned().map(Step::AddRoute));
     steps.push(Step::AwaitForwarding { host_end: veth.host_end.clone() });
     let announced = addresses.iter().map(|address| address.addr()).collect();

@@ -234,7 +234,11 @@ fn ipv6_is_switched_on_in_a_guest_without_it() {
         let guest = Space::new("g");
         guest.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
         let veth = veth(10, None);
-        let address = Step::AddAddress { ifname: name("eth1"), address: "2001:db8::10/64".parse().unwrap() };
+        let address = Step::AddAddress {
+            ifname: name("eth1"),
+            address: "2001:db8::10/64".parse().unwrap(),
+            is_checked: false,
+        };
         assert!(
             host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().ipv6_disabled
         );

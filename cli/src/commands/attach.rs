@@ -8,7 +8,9 @@ use pipewright_api::attachment::Attached;
 use pipewright_api::dhcp::{ClientId, Dhcp, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
-use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Kind, Mode, Route, Uplink, Vlan};
+use pipewright_api::spec::{
+    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, Route, Uplink, Vlan,
+};
 use pipewright_api::wire;
 use uuid::Uuid;
 
@@ -29,6 +31,8 @@ use crate::values::{self, Auto};
 Examples:
   A guest on a linux bridge, which is made if there is none:
     pwctl attach br0 docker:web --ip 192.0.2.10/24
+  Unless somebody on the network has the address:
+    pwctl attach br0 docker:web --ip 192.0.2.10/24 --check-duplicates
   With a default gateway:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --gateway 192.0.2.1
   IPv6 beside IPv4:
@@ -109,6 +113,18 @@ pub(crate) struct Attach {
     /// One more route over the link; once for each route
     #[arg(long = "route", value_name = "DST[@VIA]", value_parser = values::checked::<Route>)]
     routes: Vec<Route>,
+    /// Ask the network first whether somebody has the address, for 0.4 s (quick) or for as long as RFC 5227 says, 4 to 7 s
+    /// (full); IPv6 takes 1 to 2 s either way. An address that is in use is refused; a DHCP server is asked for another
+    #[arg(
+        long,
+        value_name = "off|quick|full",
+        default_value = "off",
+        default_missing_value = "full",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = values::checked::<DuplicateCheck>
+    )]
+    check_duplicates: DuplicateCheck,
     /// A note that is kept with the attachment, and with its port in Open vSwitch; once for each
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     labels: Vec<(String, String)>,
@@ -158,6 +174,7 @@ impl Attach {
             addressing,
             gateways: self.gateways,
             routes: self.routes,
+            duplicate_check: self.check_duplicates,
             labels: labels(self.labels)?,
         };
         spec.check().map_err(|failure| Failed::Usage(in_arguments(failure.message())))?;
@@ -179,7 +196,8 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 16] = [
+    const ARGUMENTS: [(&str, &str); 17] = [
+        ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),
         ("spec.static_addresses", "--ip"),

@@ -4,7 +4,9 @@ use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{Addressing as Wanted, AttachmentSpec, Kind, SwitchKind, Uplink, Vlan};
+use pipewright_api::spec::{
+    Addressing as Wanted, AttachmentSpec, DuplicateCheck, Kind, SwitchKind, Uplink, Vlan,
+};
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
 use super::parse::IFNAME;
@@ -81,6 +83,7 @@ pub(super) fn spec(
         addressing,
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
+        duplicate_check: DuplicateCheck::Off,
         labels,
     };
     spec.check().map_err(|failure| Refused::because(failure.message()))?;

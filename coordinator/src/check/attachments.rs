@@ -81,6 +81,7 @@ impl Reader<'_> {
             return None;
         }
         let (name, segment) = segment?;
+        let duplicate_check = asked.check_duplicates.as_ref().map(|at| at.value.into());
         let spec = AttachmentSpec {
             guest: guest?,
             ifname: ifname?,
@@ -94,6 +95,7 @@ impl Reader<'_> {
             addressing: Addressing::Static(vec![ip?]),
             gateways,
             routes,
+            duplicate_check: duplicate_check.unwrap_or(segment.duplicate_check),
             labels: Labels::default(),
         };
         self.fits_together(&spec, notes);

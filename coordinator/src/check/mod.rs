@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use pipewright_api::client::Endpoint;
 use pipewright_api::net::{LinkName, VlanId};
-use pipewright_api::spec::{AttachmentSpec, FleetName, SwitchKind};
+use pipewright_api::spec::{AttachmentSpec, DuplicateCheck, FleetName, SwitchKind};
 
-use crate::fleet::{FleetFile, Host};
+use crate::fleet::{CheckDuplicates, FleetFile, Host};
 use crate::name::Name;
 use crate::place::{At, Notes, Problems};
 
@@ -60,6 +60,8 @@ pub struct Segment {
     pub range: Option<(IpAddr, IpAddr)>,
     /// Default gateway of its guests.
     pub gateway: Option<IpAddr>,
+    /// Whether the addresses of its guests are looked for first.
+    pub duplicate_check: DuplicateCheck,
 }
 
 /// A link in a guest of the fleet.
@@ -71,6 +73,16 @@ pub struct Attachment {
     pub segment: Name,
     /// What the host's agent is asked for.
     pub spec: AttachmentSpec,
+}
+
+impl From<CheckDuplicates> for DuplicateCheck {
+    fn from(check: CheckDuplicates) -> Self {
+        match check {
+            CheckDuplicates::Off => Self::Off,
+            CheckDuplicates::Quick => Self::Quick,
+            CheckDuplicates::Full => Self::Full,
+        }
+    }
 }
 
 /// Checks a fleet file.

@@ -59,7 +59,8 @@ fn segment(
     let range = range.and_then(|(subnet, at)| range_in(subnet, at, &format!("{path}.range"), notes));
     let gateway = subnet.zip(segment.gateway.as_ref());
     let gateway = gateway.and_then(|(subnet, at)| gateway_in(subnet, at, &format!("{path}.gateway"), notes));
-    Some(Segment { switch: found?.0.clone(), vlan, subnet: subnet?, range, gateway })
+    let duplicate_check = segment.check_duplicates.as_ref().map(|at| at.value.into()).unwrap_or_default();
+    Some(Segment { switch: found?.0.clone(), vlan, subnet: subnet?, range, gateway, duplicate_check })
 }
 
 fn vlan(at: &At<fleet::Segment>, path: &str, kind: SwitchKind, notes: &mut Notes) -> Option<VlanId> {

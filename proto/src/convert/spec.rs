@@ -12,8 +12,8 @@ use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route, SwitchKind, SwitchSpec,
-    UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route,
+    SwitchKind, SwitchSpec, UplinkSpec, Vlan,
 };
 use crate::wire;
 use crate::wire::attachment_spec as oneof;
@@ -75,6 +75,7 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
         addressing: addressing(spec.addressing, at)?,
         gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
         routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
+        duplicate_check: duplicate_check(spec.duplicate_check, &at.field("duplicate_check"))?,
         labels: Labels::try_from(spec.labels).map_err(|why| at.field("labels").refuse(why))?,
     })
 }
@@ -116,6 +117,15 @@ fn mode(value: i32, at: &At<'_>) -> Result<Option<Mode>, Failure> {
         wire::Mode::L3 => Some(Mode::Ipvlan(IpvlanMode::L3)),
         wire::Mode::L3s => Some(Mode::Ipvlan(IpvlanMode::L3s)),
     }))
+}
+
+fn duplicate_check(value: i32, at: &At<'_>) -> Result<DuplicateCheck, Failure> {
+    let known = at.variant::<wire::DuplicateCheck>(value, "off, quick and full")?;
+    Ok(match known {
+        None | Some(wire::DuplicateCheck::Unspecified | wire::DuplicateCheck::Off) => DuplicateCheck::Off,
+        Some(wire::DuplicateCheck::Quick) => DuplicateCheck::Quick,
+        Some(wire::DuplicateCheck::Full) => DuplicateCheck::Full,
+    })
 }
 
 fn vlan(asked: oneof::Vlan, at: &At<'_>) -> Result<Vlan, Failure> {
@@ -200,6 +210,7 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             addressing: Some(spec.addressing.into()),
             gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
             routes: spec.routes.into_iter().map(wire::Route::from).collect(),
+            duplicate_check: wire::DuplicateCheck::from(spec.duplicate_check).into(),
             labels: spec.labels.into(),
         }
     }
@@ -228,6 +239,16 @@ impl From<Mode> for wire::Mode {
             Mode::Ipvlan(IpvlanMode::L2) => Self::L2,
             Mode::Ipvlan(IpvlanMode::L3) => Self::L3,
             Mode::Ipvlan(IpvlanMode::L3s) => Self::L3s,
+        }
+    }
+}
+
+impl From<DuplicateCheck> for wire::DuplicateCheck {
+    fn from(check: DuplicateCheck) -> Self {
+        match check {
+            DuplicateCheck::Off => Self::Off,
+            DuplicateCheck::Quick => Self::Quick,
+            DuplicateCheck::Full => Self::Full,
         }
     }
 }

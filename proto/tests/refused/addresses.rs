@@ -11,6 +11,7 @@ pub(super) fn rows() -> Vec<Row> {
     });
     rows.extend(addresses());
     rows.extend(dhcp());
+    rows.extend(checks());
     rows.extend(each("spec.gateways[0]", NO_GATEWAY, |spec, text| spec.gateways = vec![text]));
     rows.extend(gateways());
     rows.extend(each("spec.routes[0].destination", NO_DESTINATION, |spec, text| {
@@ -118,6 +119,30 @@ fn addresses() -> Vec<Row> {
         of_spec("65 addresses", "spec.static_addresses.cidrs", |spec| {
             let cidrs: [String; 65] = std::array::from_fn(|host| format!("192.0.2.{}/24", host + 100));
             spec.addressing = statics(cidrs.each_ref().map(String::as_str));
+        }),
+    ]
+}
+
+fn checks() -> Vec<Row> {
+    let full = wire::DuplicateCheck::Full.into();
+    vec![
+        of_spec("a check that is not known", "spec.duplicate_check", |spec| spec.duplicate_check = 17),
+        of_spec("a check for no address", "spec.duplicate_check", move |spec| {
+            spec.duplicate_check = full;
+            spec.addressing = Some(Addressing::NoAddress(wire::NoAddress {}));
+        }),
+        of_spec("a check among no neighbours", "spec.duplicate_check", move |spec| {
+            spec.duplicate_check = full;
+            spec.uplink = "dummy".to_owned();
+            spec.host_ifname.clear();
+        }),
+        of_spec("a check without broadcasts", "spec.duplicate_check", move |spec| {
+            spec.duplicate_check = full;
+            spec.kind = wire::Kind::Ipvlan.into();
+            spec.mode = wire::Mode::L3s.into();
+            spec.uplink = "eth1".to_owned();
+            spec.host_ifname.clear();
+            spec.mac.clear();
         }),
     ]
 }

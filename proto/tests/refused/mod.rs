@@ -50,6 +50,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
                 route("2001:db8:1::/48", "2001:db8::fe"),
                 route("203.0.113.0/24", ""),
             ],
+            duplicate_check: 0,
             labels: [("example.owner".to_owned(), "web team".to_owned())].into(),
         }),
         dry_run: false,

@@ -14,8 +14,8 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, FleetName, GuestRef, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route,
-    SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, FleetName, GuestRef, HostSpec, IpvlanMode, Kind, MacvlanMode,
+    Mode, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};
@@ -173,6 +173,7 @@ prop_compose! {
         routers in (option::of(router(false)), option::of(router(true))),
         routes in routes(),
         labels in labels(),
+        check in prop_oneof![Just(DuplicateCheck::Off), Just(DuplicateCheck::Quick), Just(DuplicateCheck::Full)],
     ) -> AttachmentSpec {
         let own = addressing.addresses();
         let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
@@ -180,8 +181,10 @@ prop_compose! {
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
         let spec = AttachmentSpec {
             guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
-            labels,
+            labels, duplicate_check: DuplicateCheck::Off,
         };
+        let checked = AttachmentSpec { duplicate_check: check, ..spec.clone() };
+        let spec = if checked.check().is_ok() { checked } else { spec };
         // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
         let is_pair = spec.known_kind().is_none_or(Kind::has_host_end);
         let has_parents_mac = spec.kind == Some(Kind::Ipvlan) || mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
@@ -219,6 +222,7 @@ pub(crate) fn host_spec() -> impl Strategy<Value = HostSpec> {
                 attachment.gateways.clear();
                 attachment.routes.clear();
                 attachment.addressing = Addressing::None;
+                attachment.duplicate_check = DuplicateCheck::Off;
             }
             attachment.host_ifname = None;
         }
@@ -241,7 +245,7 @@ pub(crate) fn time() -> impl Strategy<Value = SystemTime> {
 }
 
 pub(crate) fn failure() -> impl Strategy<Value = Failure> {
-    let reason = (0i32..=23).prop_map(|number| Reason::try_from(number).unwrap());
+    let reason = (0i32..=24).prop_map(|number| Reason::try_from(number).unwrap());
     (reason, ".{0,40}", hash_map("[a-z]{1,8}", ".{0,20}", 0..4)).prop_map(|(reason, message, facts)| {
         facts.into_iter().fold(Failure::new(reason, message), |failure, (key, fact)| failure.with(&key, fact))
     })

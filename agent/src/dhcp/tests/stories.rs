@@ -274,3 +274,21 @@ fn times_that_make_no_sense_are_replaced_by_those_of_the_rfc() {
     let ack = answer(Kind::Ack, &request).with(option::T1, 10_u32.to_be_bytes());
     assert_eq!(Lease::read(&ack, SERVER_MAC, at(0)).unwrap().t1.as_secs(), 10);
 }
+
+#[test]
+fn an_address_of_somebody_else_is_declined_and_another_one_looked_for_ten_seconds_later() {
+    let (mut client, _) = bound();
+
+    let (decline, to) = sent(&client.decline(at(1)));
+
+    assert_eq!((decline.kind, to, decline.ciaddr), (Kind::Decline, To::All, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(
+        (decline.address(option::ADDRESS), decline.address(option::SERVER)),
+        (Some(ADDRESS), Some(SERVER))
+    );
+    assert_eq!(client.tick(at(10)), []);
+    assert_eq!(client.lease(), None);
+    let (discover, _) = sent(&client.tick(at(11)));
+    assert_eq!((discover.kind, discover.address(option::ADDRESS)), (Kind::Discover, None));
+    assert_eq!(client.decline(at(12)), [], "there is nothing to decline");
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use pipewright_api::net::LinkName;
+use pipewright_api::spec::DuplicateCheck;
 use uuid::Uuid;
 
 use self::socket::Socket;
@@ -23,6 +23,8 @@ pub use leases::Leases;
 
 /// How long servers may take to answer an attach: three tries, and some look for a moment whether the address is in use.
 const ATTACH: Duration = Duration::from_secs(20);
+/// How much longer when each address is looked for first: two of them may be declined.
+const ATTACH_CHECKED: Duration = Duration::from_secs(40);
 
 /// What came of an exchange with servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum Outcome {
     /// The lease ran out.
     Ended,
     /// Nobody answered; or what came was not heeded, for this reason.
-    Silence(Option<&'static str>),
+    Silence(Option<String>),
 }
 
 /// The time by CLOCK_BOOTTIME.
@@ -70,10 +72,14 @@ pub(super) async fn take(kernel: &Kernel, guest: Option<&Netns>, step: &Step) ->
 
 async fn acquire(kernel: &Kernel, guest: &Netns, step: &Step, asked: &LeaseRequest) -> Result<(), StepError> {
     let begin = now();
+    let patience = match asked.check {
+        DuplicateCheck::Off => ATTACH,
+        DuplicateCheck::Quick | DuplicateCheck::Full => ATTACH + ATTACH_CHECKED,
+    };
     let mut client = Client::new(asked.identity.clone(), seed(), begin);
     let mut refused = None;
     let why = loop {
-        let outcome = kernel.speak_dhcp(guest, &asked.ifname, &mut client, begin + ATTACH).await;
+        let outcome = kernel.speak_dhcp(guest, asked, &mut client, begin + patience).await;
         match outcome.map_err(|error| refusal(step, error))? {
             Outcome::Bound(lease) => {
                 kernel.leases().give(asked.id, Some(lease));
@@ -86,7 +92,7 @@ async fn acquire(kernel: &Kernel, guest: &Netns, step: &Step, asked: &LeaseReque
     };
     Err(StepError::NoLease {
         ifname: asked.ifname.to_string(),
-        seconds: ATTACH.as_secs(),
+        seconds: patience.as_secs(),
         seen: match (refused, why) {
             (Some(text), _) => format!("a DHCP server refused: {text}"),
             (None, Some(why)) => format!("a DHCP server answered, but {why}"),
@@ -125,20 +131,45 @@ impl Kernel {
     pub async fn speak_dhcp(
         &self,
         guest: &Netns,
-        ifname: &LinkName,
+        asked: &LeaseRequest,
         client: &mut Client,
         until: Moment,
     ) -> io::Result<Outcome> {
-        let socket = Socket::open(self, guest, ifname).await?;
-        let outcome = exchange(&socket, client, until).await;
+        let had = client.lease().map(|lease| lease.ip);
+        let socket = Socket::open(self, guest, &asked.ifname).await?;
+        let mut declined = None;
+        let mut actions = client.tick(now());
+        let outcome = loop {
+            let outcome = exchange(&socket, client, actions, until).await;
+            let Ok(Outcome::Bound(lease)) = &outcome else { break outcome };
+            if had == Some(lease.ip) {
+                break outcome;
+            }
+            match self.find_holder(guest, &asked.ifname, asked.identity.mac, lease.ip, asked.check).await {
+                Ok(None) => break outcome,
+                Ok(Some(holder)) => {
+                    tracing::warn!(attachment = %asked.id, "an address from a DHCP server is declined: {holder}");
+                    declined = Some(format!("{holder}"));
+                    actions = client.decline(now());
+                }
+                Err(error) => break Err(error),
+            }
+        };
         socket.close();
-        outcome
+        match (outcome, declined) {
+            (Ok(Outcome::Silence(None)), Some(declined)) => Ok(Outcome::Silence(Some(declined))),
+            (outcome, _) => outcome,
+        }
     }
 }
 
-async fn exchange(socket: &Socket, client: &mut Client, until: Moment) -> io::Result<Outcome> {
+async fn exchange(
+    socket: &Socket,
+    client: &mut Client,
+    mut actions: Vec<Action>,
+    until: Moment,
+) -> io::Result<Outcome> {
     let mut why = None;
-    let mut actions = client.tick(now());
     loop {
         for action in actions {
             match action {
@@ -146,7 +177,7 @@ async fn exchange(socket: &Socket, client: &mut Client, until: Moment) -> io::Re
                 Action::Bound(lease) => return Ok(Outcome::Bound(lease)),
                 Action::Refused(text) => return Ok(Outcome::Refused(text)),
                 Action::Ended => return Ok(Outcome::Ended),
-                Action::Ignored(reason) => why = Some(reason),
+                Action::Ignored(reason) => why = Some(reason.to_owned()),
             }
         }
         let time = now();

@@ -45,6 +45,7 @@ fn br0(changes: &serde_json::Value) -> serde_json::Value {
     let mut spec = serde_json::json!({
         "guest": "web", "ifname": "eth1", "uplink": "br0", "kind": null, "mode": null, "host_ifname": null,
         "mac": null, "mtu": null, "vlan": null, "addressing": { "static": ["192.0.2.10/24"] }, "gateways": [], "routes": [],
+        "duplicate_check": "off",
     });
     for (key, value) in changes.as_object().unwrap() {
         spec[key] = value.clone();
@@ -63,6 +64,11 @@ fn arguments_become_a_spec() {
         (
             "br0 web --dhcp --hostname web --client-id 01:02",
             serde_json::json!({ "addressing": { "dhcp": { "hostname": "web", "client_id": "01:02" } } }),
+        ),
+        ("br0 web --ip 192.0.2.10/24 --check-duplicates", serde_json::json!({ "duplicate_check": "full" })),
+        (
+            "br0 web --ip 192.0.2.10/24 --check-duplicates=quick",
+            serde_json::json!({ "duplicate_check": "quick" }),
         ),
         ("br0 docker:web --no-ip", serde_json::json!({ "guest": "docker:web", "addressing": "none" })),
         (

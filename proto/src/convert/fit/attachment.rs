@@ -9,7 +9,9 @@ use super::super::At;
 use super::not_reserved;
 use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
-use crate::spec::{Addressing, AttachmentSpec, Kind, MacvlanMode, Mode, Route, Uplink, Vlan};
+use crate::spec::{
+    Addressing, AttachmentSpec, DuplicateCheck, IpvlanMode, Kind, MacvlanMode, Mode, Route, Uplink, Vlan,
+};
 
 pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
     not_reserved(&spec.ifname, &at.field("ifname"))?;
@@ -32,6 +34,7 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
         return Err(at.field("trunk_vlans").field("vlans").refuse(why));
     }
     addresses(&spec.addressing, &at.field("static_addresses").field("cidrs"))?;
+    duplicate_check(spec, &at.field("duplicate_check"))?;
     gateways(spec, &at.field("gateways"))?;
     routes(spec, &at.field("routes"))
 }
@@ -133,6 +136,25 @@ fn addresses(addressing: &Addressing, at: &At<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Somebody must hear the question.
+fn duplicate_check(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let hears_nobody = match (spec.known_kind(), spec.mode) {
+        _ if spec.duplicate_check == DuplicateCheck::Off => None,
+        (Some(Kind::Dummy), _) => Some("a dummy link has no neighbours"),
+        (_, Some(Mode::Ipvlan(IpvlanMode::L3 | IpvlanMode::L3s))) => {
+            Some("an ipvlan in mode l3 or l3s hears no broadcasts")
+        }
+        _ => None,
+    };
+    match (hears_nobody, &spec.addressing) {
+        (Some(why), _) => Err(at.refuse(format_args!("{why}: leave it out"))),
+        (None, Addressing::None) if spec.duplicate_check != DuplicateCheck::Off => {
+            Err(at.refuse("there is no address to look for: leave it out"))
+        }
+        (None, Addressing::Static(_) | Addressing::Dhcp(_) | Addressing::None) => Ok(()),
+    }
 }
 
 /// An IPv6 router is named by its link-local address more often than not (RFC 4861 §4.2).
