@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pipewright_tests::agent::program;
 use pipewright_tests::process::{self, Ended, Process};
 use pipewright_tests::{AgentOptions, Docker, Guest, Lab, needs};
@@ -170,7 +170,7 @@ const IMAGE: &str = "pipewright-wait";
 #[test]
 fn an_empty_image_waits_for_its_links_with_one_small_file_and_no_privileges() -> Result<()> {
     needs!(Root, Docker);
-    let file = program("../pwwait")?;
+    let file = program("../pwwait").context("`make wait-static` makes it")?;
     let bytes = std::fs::metadata(&file)?.len();
     assert!(bytes < 5_000_000, "it has {bytes} bytes");
     let scene = Scene::linux_with(AgentOptions::with_docker()?)?;
