@@ -87,6 +87,27 @@ fn look_up(host: &Name, environment: &Environment) -> Result<Endpoint, Failed> {
     hosts.get(host).cloned().ok_or_else(|| Failed::Usage(unknown(host, file, &hosts)))
 }
 
+/// What may have been meant where this host's own agent was asked, for want of another name, and did not answer.
+pub(crate) fn elsewhere(asked: &Endpoint) -> String {
+    let environment = Environment::read();
+    let file = environment.files().into_iter().find(|file| file.exists());
+    match file.and_then(|file| inventory::read(&file).ok()) {
+        Some(hosts) if *asked == Endpoint::default() => known(&hosts),
+        Some(_) | None => String::new(),
+    }
+}
+
+fn known(hosts: &BTreeMap<Name, Endpoint>) -> String {
+    let names: Vec<&str> = hosts.keys().map(Name::as_str).collect();
+    match names[..] {
+        [] => String::new(),
+        _ => format!(
+            "\nask the agent of another host with --host or PWCTL_HOST; your configuration has {}",
+            names.join(", ")
+        ),
+    }
+}
+
 fn unknown(host: &Name, file: &Path, hosts: &BTreeMap<Name, Endpoint>) -> String {
     let known: Vec<&str> = hosts.keys().map(Name::as_str).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -114,6 +135,14 @@ mod tests {
             home: None,
             system: PathBuf::from("/nowhere"),
         }
+    }
+
+    #[test]
+    fn hosts_that_could_have_been_meant_are_named() {
+        let hosts = ["a", "b"].map(|name| (name.parse().unwrap(), Endpoint::default()));
+
+        assert!(known(&hosts.into()).ends_with("your configuration has a, b"));
+        assert_eq!(known(&BTreeMap::new()), "");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use pipewright_api::reason::{Failure, Reason};
 use uuid::Uuid;
 
 use crate::args::Global;
+use crate::connect;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,8 @@ fn explain(error: &ClientError) -> String {
         ClientError::Unknown { request_id, why } => {
             format!("it is unknown whether the change was made: {why}; request {request_id}")
         }
-        ClientError::Unreachable { .. } | ClientError::Protocol { .. } => error.to_string(),
+        ClientError::Unreachable { endpoint, .. } => format!("{error}{}", connect::elsewhere(endpoint)),
+        ClientError::Protocol { .. } => error.to_string(),
     }
 }
 
@@ -68,8 +70,8 @@ fn explain(error: &ClientError) -> String {
 pub(crate) fn refusal(failure: &Failure) -> String {
     let mut text = format!("{} [{}]", failure.message(), failure.reason().name());
     let shown: Vec<&str> = match failure.reason() {
-        // The field is in the message.
-        Reason::InvalidField => Vec::new(),
+        // The field is in the message, and so is what a wait did not see.
+        Reason::InvalidField | Reason::NotReady => Vec::new(),
         _ => failure.facts().keys().map(String::as_str).filter(|key| *key != "field").collect(),
     };
     for key in shown {

@@ -16,8 +16,9 @@ pub(crate) fn open(interrupts: &Interrupts) -> Result<()> {
     let pwctl = program("pwctl")?.canonicalize()?;
     let programs = pwctl.parent().context("pwctl is in a folder")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path =
-        std::env::join_paths(std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path)))?;
+    let own = [programs.to_owned(), folder.to_owned()];
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)))?;
+    std::os::unix::fs::symlink(&pwctl, folder.join("pipework"))?;
     let containers: Vec<String> =
         PARTS.iter().map(|part| format!("{} on {}", part.name, part.host)).collect();
     println!(
@@ -27,6 +28,8 @@ two hosts, a and b; containers {}
   pwctl --host a list                    what is plugged in on a
   docker exec con1 ping -c 1 10.0.0.3    from a container to one on the other host
   pwctl --host a attach ovs0 docker:con1 --ifname eth2 --ip 192.0.2.1/24 --vlan 300
+  PWCTL_HOST=a pipework br0 con1 -i eth3 198.51.100.1/24
+                                         the same in the words of pipework
   pwctl fleet destroy -f fleet.yaml      take them apart
 this is {}; everything is removed when you leave with `exit`
 ",

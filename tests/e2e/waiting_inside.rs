@@ -73,7 +73,9 @@ fn each_condition_is_waited_for_until_it_comes() -> Result<()> {
     waiting.iter().try_for_each(ends_well)?;
     assert!(waiting[0].log().contains("eth1 is ready: address, 2001:db8::10/64"), "{}", waiting[0].log());
 
-    for (gateway, at) in [("192.0.2.1", "192.0.2.10/24"), ("2001:db8::1", "2001:db8::11/64")] {
+    for (gateway, at) in
+        [("192.0.2.1", "192.0.2.10/24"), ("2001:db8::1", "2001:db8::11/64"), ("fe80::1", "2001:db8::12/64")]
+    {
         let family = if gateway.contains(':') { "-6" } else { "-4" };
         web.ip(&format!("address add {at} dev eth1"))?;
         let waiting = begin("gateway")?;

@@ -216,7 +216,7 @@ fn is_made(name: &LinkName) -> bool {
 fn no_bridge(name: &Uplink) -> Failure {
     let text = format!(
         "there is no bridge or other link {name}; a bridge whose name begins with br or ovs is made when it is missing, \
-         others make it first"
+         any other has to be made first"
     );
     Failure::new(Reason::NoUplink, text)
 }

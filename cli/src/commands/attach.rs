@@ -143,7 +143,11 @@ impl Attach {
         super::block_on(async {
             let client = connect::client(global)?;
             let attached = client.attach(request_id, &spec, dry_run).await;
-            let attached = attached.map_err(|error| explain::change(&error, global))?;
+            let attached = attached.map_err(|error| match explain::change(&error, global) {
+                // The agent knows the field, and who typed the line its argument.
+                Failed::Because(why) => Failed::Because(in_arguments(&why)),
+                failed @ (Failed::Usage(_) | Failed::Client(_) | Failed::Output(_)) => failed,
+            })?;
             print(global, attached, dry_run)
         })
     }
