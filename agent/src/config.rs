@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 
+use crate::guests::Places;
 use crate::switches::ovs;
 
 /// Plugs network links into the containers of this host.
@@ -46,6 +47,18 @@ struct Settings {
     /// Docker's socket: unix:PATH [default: unix:/var/run/docker.sock].
     #[arg(long, value_name = "WHERE")]
     docker: Option<String>,
+    /// Podman's socket: unix:PATH [default: unix:/run/podman/podman.sock].
+    #[arg(long, value_name = "WHERE")]
+    podman: Option<String>,
+    /// containerd's state directory [default: /run/containerd].
+    #[arg(long, value_name = "DIR")]
+    containerd_state: Option<PathBuf>,
+    /// CRI-O's storage [default: /var/lib/containers/storage].
+    #[arg(long, value_name = "DIR")]
+    crio_storage: Option<PathBuf>,
+    /// systemd-machined's state files [default: /run/systemd/machines].
+    #[arg(long, value_name = "DIR")]
+    machines: Option<PathBuf>,
     /// Datapath of bridges that are made in Open vSwitch; auto is netdev where the kernel lacks openvswitch
     /// [default: auto].
     #[arg(long, value_name = "TYPE")]
@@ -142,8 +155,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// As given; parsed by the OVSDB client.
     pub ovsdb: String,
-    /// Docker's unix socket.
-    pub docker: PathBuf,
+    /// Where guests are looked up.
+    pub guests: Places,
     /// For bridges that are made.
     pub datapath: Datapath,
     /// Of the log.
@@ -175,8 +188,8 @@ pub enum ConfigError {
     )]
     Insecure(Listen),
     /// Not a unix socket.
-    #[error("--docker {0}: write unix:/PATH")]
-    Docker(String),
+    #[error("--{0} {1}: write unix:/PATH")]
+    Socket(&'static str, String),
 }
 
 impl Flags {
@@ -199,19 +212,32 @@ impl Flags {
             return Err(ConfigError::Insecure(tcp.clone()));
         }
         let docker = flags.docker.or(file.docker).unwrap_or_else(|| "unix:/var/run/docker.sock".into());
-        let Some(docker) =
-            docker.strip_prefix("unix:").filter(|path| path.starts_with('/')).map(PathBuf::from)
-        else {
-            return Err(ConfigError::Docker(docker));
+        let podman = flags.podman.or(file.podman).unwrap_or_else(|| "unix:/run/podman/podman.sock".into());
+        let either = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            flag.or(file).unwrap_or_else(|| default.into())
+        };
+        let guests = Places {
+            docker: socket("docker", docker)?,
+            podman: socket("podman", podman)?,
+            containerd: either(flags.containerd_state, file.containerd_state, "/run/containerd"),
+            crio: either(flags.crio_storage, file.crio_storage, "/var/lib/containers/storage"),
+            machines: either(flags.machines, file.machines, "/run/systemd/machines"),
         };
         Ok(Config {
             listen,
             state_dir: flags.state_dir.or(file.state_dir).unwrap_or_else(|| "/var/lib/pipewright".into()),
             ovsdb: flags.ovsdb.or(file.ovsdb).unwrap_or_else(|| "unix:/var/run/openvswitch/db.sock".into()),
-            docker,
+            guests,
             datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         })
+    }
+}
+
+fn socket(flag: &'static str, text: String) -> Result<PathBuf, ConfigError> {
+    match text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Err(ConfigError::Socket(flag, text)),
     }
 }
 
@@ -237,7 +263,8 @@ mod tests {
 
         assert_eq!(config.listen, [Listen::Unix("/run/pipewright/agent.sock".into())]);
         assert_eq!(config.state_dir, Path::new("/var/lib/pipewright"));
-        assert_eq!(config.docker, Path::new("/var/run/docker.sock"));
+        assert_eq!(config.guests.docker, Path::new("/var/run/docker.sock"));
+        assert_eq!(config.guests.podman, Path::new("/run/podman/podman.sock"));
     }
 
     #[test]
@@ -256,7 +283,7 @@ mod tests {
 
         let config = resolve(&["--config", &file.path().to_string_lossy(), "--state-dir", "/srv/b"]).unwrap();
 
-        assert_eq!((config.state_dir, config.docker), ("/srv/b".into(), "/srv/d".into()));
+        assert_eq!((config.state_dir, config.guests.docker), ("/srv/b".into(), "/srv/d".into()));
     }
 
     #[test]

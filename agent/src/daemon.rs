@@ -9,7 +9,7 @@ use crate::api;
 use crate::config::{Config, Listen, LogFormat};
 use crate::engine::records::Records;
 use crate::engine::{Engine, Parts};
-use crate::guests::{Docker, Guests};
+use crate::guests::Guests;
 use crate::host::Host;
 use crate::host::kernel::Kernel;
 use crate::host::real::RealHost;
@@ -37,7 +37,7 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
         Kernel::start().context("netlink cannot be used; the agent needs CAP_NET_ADMIN and CAP_SYS_ADMIN")?;
     let endpoint = config.ovsdb.parse().context("--ovsdb")?;
     let ovs = Ovs::new(endpoint, config.datapath.into());
-    let guests = Guests::new(Docker::new(&config.docker));
+    let guests = Guests::new(&config.guests);
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
     let engine = Engine::start(Parts { host, kernel, ovs, guests, records }, loaded).await?;
     api::serve(engine, config.listen, ready, stop).await?;

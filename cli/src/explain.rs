@@ -88,7 +88,7 @@ pub(crate) fn refusal(failure: &Failure) -> String {
 /// What can be done about a refusal, where the agent cannot know it.
 fn advice(reason: Reason) -> Option<&'static str> {
     match reason {
-        Reason::GuestAmbiguous => Some("say which, as docker:NAME or netns:NAME"),
+        Reason::GuestAmbiguous => Some("say which, as docker:NAME, lxc:NAME or netns:NAME"),
         Reason::RollbackIncomplete => Some("`pwctl detach` tries again to remove what is left"),
         Reason::Stopping => Some("ask again when it has started"),
         Reason::Resync => Some("watch again from now on, without --resume, and list what is there"),
@@ -106,6 +106,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         | Reason::UplinkBusy
         | Reason::NotSupportedHere
         | Reason::DockerDown
+        | Reason::PodmanDown
         | Reason::OvsdbDown
         | Reason::NotGranted
         | Reason::NotReady

@@ -97,10 +97,30 @@ pub struct GuestIdentity {
 pub enum Runtime {
     /// A Docker container.
     Docker,
+    /// A Podman container.
+    Podman,
+    /// An LXC container.
+    Lxc,
+    /// A container of containerd's own.
+    Containerd,
+    /// A container of CRI-O.
+    Crio,
+    /// A container that systemd-machined knows.
+    Machined,
     /// A process.
     Pid,
     /// A mounted network namespace.
     Netns,
+}
+
+impl Runtime {
+    /// Whether its guests have ids of which a beginning is enough.
+    pub fn has_container_ids(self) -> bool {
+        match self {
+            Self::Docker | Self::Podman | Self::Containerd | Self::Crio => true,
+            Self::Lxc | Self::Machined | Self::Pid | Self::Netns => false,
+        }
+    }
 }
 
 impl FromStr for Runtime {
@@ -109,9 +129,18 @@ impl FromStr for Runtime {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match text {
             "docker" => Ok(Self::Docker),
+            "podman" => Ok(Self::Podman),
+            "lxc" => Ok(Self::Lxc),
+            "containerd" => Ok(Self::Containerd),
+            "crio" => Ok(Self::Crio),
+            "machined" => Ok(Self::Machined),
             "pid" => Ok(Self::Pid),
             "netns" => Ok(Self::Netns),
-            _ => Err(ParseError::new(text, "a runtime", "use docker, pid or netns")),
+            _ => Err(ParseError::new(
+                text,
+                "a runtime",
+                "use docker, podman, lxc, containerd, crio, machined, pid or netns",
+            )),
         }
     }
 }
@@ -120,6 +149,11 @@ impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Lxc => "lxc",
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+            Self::Machined => "machined",
             Self::Pid => "pid",
             Self::Netns => "netns",
         })

@@ -24,7 +24,7 @@ impl Reason {
             | Self::NoUplink
             | Self::UplinkBusy
             | Self::NotSupportedHere => Code::FailedPrecondition,
-            Self::DockerDown | Self::OvsdbDown | Self::Stopping => Code::Unavailable,
+            Self::DockerDown | Self::PodmanDown | Self::OvsdbDown | Self::Stopping => Code::Unavailable,
             Self::NotGranted => Code::PermissionDenied,
             Self::NotReady => Code::DeadlineExceeded,
             Self::GuestChanged => Code::Aborted,

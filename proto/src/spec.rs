@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -13,9 +12,11 @@ use crate::labels::Labels;
 use crate::net::{LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
 mod addressing;
+mod guest;
 mod uplink;
 
 pub use addressing::{Addressing, DuplicateCheck};
+pub use guest::{ContainerdRef, GuestRef};
 pub use uplink::{IpvlanMode, MacvlanMode, Mode, Uplink};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
@@ -188,75 +189,6 @@ impl fmt::Display for Route {
         }
     }
 }
-
-/// How a caller names a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum GuestRef {
-    /// `docker:NAME`, or a full or shortened container id.
-    Docker(String),
-    /// `pid:N`: the network namespace of a process.
-    Pid(u32),
-    /// `netns:NAME`: a namespace made by `ip netns add`.
-    NetnsName(String),
-    /// `netns:/PATH`: a mounted namespace, below `/run/netns` or `/run/docker/netns`.
-    NetnsPath(PathBuf),
-    /// A bare word, looked up in that order.
-    Bare(String),
-}
-
-impl FromStr for GuestRef {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |why: &str| ParseError::new(text, "a guest", why);
-        let name = |name: &str| match is_guest_name(name) {
-            true => Ok(name.to_owned()),
-            false => Err(refuse(
-                "a name is 1 to 128 letters, digits, '_', '.' and '-', and begins with a letter or digit",
-            )),
-        };
-        match text.split_once(':') {
-            None => Ok(Self::Bare(name(text)?)),
-            Some(("docker", rest)) => Ok(Self::Docker(name(rest)?)),
-            Some(("pid", rest)) => match rest.parse() {
-                Ok(pid @ 2..) => Ok(Self::Pid(pid)),
-                Ok(_) | Err(_) => Err(refuse("a pid is a number from 2 on; 1 is the host itself")),
-            },
-            Some(("netns", path)) if path.starts_with('/') => {
-                let file = ["/run/netns/", "/var/run/netns/", "/run/docker/netns/", "/var/run/docker/netns/"]
-                    .iter()
-                    .find_map(|folder| path.strip_prefix(folder));
-                match file {
-                    Some(file) if is_guest_name(file) => Ok(Self::NetnsPath(PathBuf::from(path))),
-                    _ => Err(refuse("a path names a file in /run/netns or /run/docker/netns")),
-                }
-            }
-            Some(("netns", rest)) => Ok(Self::NetnsName(name(rest)?)),
-            Some(_) => Err(refuse("use docker:NAME, pid:N, netns:NAME or a bare name")),
-        }
-    }
-}
-
-/// Docker's rule for a container's name; a container's id and the names that `ip netns` can make fit it, too.
-fn is_guest_name(text: &str) -> bool {
-    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    text.len() <= 128 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(rest)
-}
-
-impl fmt::Display for GuestRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Docker(name) => write!(f, "docker:{name}"),
-            Self::Pid(pid) => write!(f, "pid:{pid}"),
-            Self::NetnsName(name) => write!(f, "netns:{name}"),
-            Self::NetnsPath(path) => write!(f, "netns:{}", path.display()),
-            Self::Bare(word) => f.write_str(word),
-        }
-    }
-}
-
-as_text!(GuestRef);
 
 /// What a fleet wants of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,7 @@ mod pipework;
 mod pwctl;
 mod refused_request;
 mod refused_step;
+mod runtimes;
 mod scene;
 mod stopping;
 mod sudden_death;

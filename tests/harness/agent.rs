@@ -25,6 +25,7 @@ pub struct AgentOptions {
     environment: Vec<(String, String)>,
     docker: Option<String>,
     ovsdb: Option<String>,
+    runtimes: Vec<String>,
 }
 
 impl AgentOptions {
@@ -34,6 +35,15 @@ impl AgentOptions {
     /// Docker cannot run here.
     pub fn with_docker() -> Result<Self> {
         Ok(Self { docker: Some(Docker::shared()?.endpoint()), ..Self::default() })
+    }
+
+    /// As [`AgentOptions::with_docker`] where Docker can run, with the lab's other runtimes.
+    ///
+    /// # Errors
+    /// The lab's run cannot be started.
+    pub fn with_runtimes() -> Result<Self> {
+        let docker = Docker::shared().ok().map(Docker::endpoint);
+        Ok(Self { docker, runtimes: crate::runtimes::arguments()?, ..Self::default() })
     }
 
     /// Another program in its place, found beside it: `pwagent-faulty`.
@@ -178,6 +188,10 @@ impl Agent {
             .args(["--ovsdb", options.ovsdb.as_ref().unwrap_or(&self.ovsdb)])
             .args(["--docker", &options.docker.clone().unwrap_or_else(nowhere)])
             .args(&options.arguments)
+            .args(match options.runtimes.is_empty() {
+                true => crate::runtimes::no_arguments().map(str::to_owned).to_vec(),
+                false => options.runtimes.clone(),
+            })
             .env_remove("NOTIFY_SOCKET")
             .envs(options.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)

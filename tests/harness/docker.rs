@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::netns::Netns;
 use crate::process::{Process, command, output};
+use crate::rootfs;
 use crate::undertaker::{MARK, Run};
 
 const IMAGE: &str = "pipewright-lab";
@@ -41,6 +42,11 @@ impl Docker {
     /// `unix:PATH` of its API.
     pub fn endpoint(&self) -> String {
         format!("unix:{}", self.dir.join("docker.sock").display())
+    }
+
+    /// The socket of its containerd.
+    pub(crate) fn containerd(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
     }
 
     fn start() -> Result<Self> {
@@ -93,16 +99,8 @@ impl Docker {
 
     /// An image of one static program, so that no registry is asked.
     fn import_image(&self) -> Result<()> {
-        let root = self.dir.join("image");
-        let bin = root.join("bin");
-        std::fs::create_dir_all(&bin)?;
-        let busybox = output(command("sh")?.args(["-c", "command -v busybox"]))?;
-        std::fs::copy(busybox.trim(), bin.join("busybox")).context("cannot copy busybox")?;
-        for name in ["sh", "sleep", "ip", "ping", "nc", "cat", "ls"] {
-            std::os::unix::fs::symlink("busybox", bin.join(name))?;
-        }
         let tar = self.dir.join("image.tar");
-        output(command("tar")?.arg("-C").arg(&root).arg("-cf").arg(&tar).arg("."))?;
+        output(command("tar")?.arg("-C").arg(rootfs::shared()?).arg("-cf").arg(&tar).arg("."))?;
         output(self.client()?.arg("import").arg(&tar).arg(IMAGE)).map(drop)
     }
 

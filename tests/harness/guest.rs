@@ -1,4 +1,4 @@
-//! Guests of a host: a named namespace, a process, a Docker container.
+//! Guests of a host: a named namespace, a process, a Docker container, a container of another runtime.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::docker::Container;
 use crate::netns::{Inside, Netns};
 use crate::process::{Process, command};
+use crate::runtimes::Contained;
 
 /// Something that links are plugged into. Ended when dropped.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ enum Life {
     Netns(Netns),
     Process(Process),
     Container(Container),
+    Contained(Contained),
     Dead,
 }
 
@@ -51,12 +53,16 @@ impl Guest {
         Self { name: name.to_owned(), reference, life: Mutex::new(Life::Container(container)) }
     }
 
+    pub(crate) fn contained(name: &str, contained: Contained, reference: String) -> Self {
+        Self { name: name.to_owned(), reference, life: Mutex::new(Life::Contained(contained)) }
+    }
+
     /// Its short name in the story.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How an agent is told of it: `netns:NAME`, `pid:N`, `docker:NAME`.
+    /// How an agent is told of it: `netns:NAME`, `pid:N`, `docker:NAME`, `lxc:NAME` …
     pub fn reference(&self) -> &str {
         &self.reference
     }
@@ -70,6 +76,7 @@ impl Guest {
             Life::Netns(netns) => Ok(netns.inside().clone()),
             Life::Process(process) => Ok(Inside::new(format!("/proc/{}/ns/net", process.pid()))),
             Life::Container(container) => Ok(Inside::new(format!("/proc/{}/ns/net", container.pid()))),
+            Life::Contained(contained) => Ok(Inside::new(format!("/proc/{}/ns/net", contained.pid()))),
             Life::Dead => bail!("guest {} is dead", self.name),
         }
     }
@@ -96,6 +103,7 @@ impl Guest {
             Life::Netns(netns) => drop(netns),
             Life::Process(mut process) => process.kill9()?,
             Life::Container(container) => container.remove()?,
+            Life::Contained(contained) => contained.remove()?,
             Life::Dead => {}
         }
         Ok(())
@@ -108,7 +116,9 @@ impl Guest {
     pub fn restart(&self) -> Result<()> {
         match &mut *self.life() {
             Life::Container(container) => container.restart(),
-            Life::Netns(_) | Life::Process(_) | Life::Dead => bail!("guest {} is no container", self.name),
+            Life::Netns(_) | Life::Process(_) | Life::Contained(_) | Life::Dead => {
+                bail!("guest {} is no container of Docker's", self.name)
+            }
         }
     }
 
@@ -119,7 +129,9 @@ impl Guest {
     pub fn docker(&self, verb: &str) -> Result<()> {
         match &mut *self.life() {
             Life::Container(container) => container.verb(verb),
-            Life::Netns(_) | Life::Process(_) | Life::Dead => bail!("guest {} is no container", self.name),
+            Life::Netns(_) | Life::Process(_) | Life::Contained(_) | Life::Dead => {
+                bail!("guest {} is no container of Docker's", self.name)
+            }
         }
         .with_context(|| format!("docker {verb}"))
     }

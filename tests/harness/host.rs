@@ -10,6 +10,7 @@ use crate::docker::Docker;
 use crate::guest::Guest;
 use crate::netns::{Inside, Netns};
 use crate::ovs::Ovs;
+use crate::runtimes::{Network, Runtime};
 
 /// One host. Made by [`crate::Lab::host`].
 #[derive(Debug)]
@@ -113,6 +114,23 @@ impl Host {
     /// As there; the name may be taken by another lab of this program.
     pub fn container_called(&self, name: &str, docker_name: &str) -> Result<Arc<Guest>> {
         self.keep(Guest::container(name, Docker::shared()?.run(docker_name)?))
+    }
+
+    /// A guest that is a container of another runtime than Docker, which knows it by the host's unique name and this one.
+    ///
+    /// # Errors
+    /// The runtime cannot run here, or what it says.
+    pub fn contained(&self, name: &str, runtime: Runtime) -> Result<Arc<Guest>> {
+        self.contained_in(name, runtime, Network::Own)
+    }
+
+    /// As [`Host::contained`], in that network.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn contained_in(&self, name: &str, runtime: Runtime, network: Network) -> Result<Arc<Guest>> {
+        let (contained, reference) = runtime.run(&format!("{}-{name}", self.netns.name()), network)?;
+        self.keep(Guest::contained(name, contained, reference))
     }
 
     fn keep(&self, guest: Guest) -> Result<Arc<Guest>> {

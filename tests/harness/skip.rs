@@ -13,6 +13,12 @@ pub enum Need {
     Ovs,
     /// A Docker daemon that can be run privately.
     Docker,
+    /// A Podman that can be run privately.
+    Podman,
+    /// LXC's programs.
+    Lxc,
+    /// `runc`.
+    Runc,
     /// dnsmasq and busybox's udhcpd.
     Dhcp,
     /// `strace`, with the right to trace.
@@ -41,10 +47,17 @@ impl Need {
             Self::Root => Some(("no-root", "network namespaces take root".to_owned())),
             Self::Ovs => runs("ovs-vswitchd", &["--version"]).map(|why| ("no-ovs", why)),
             // `tests/vm/inside` sets it.
-            Self::Docker if std::env::var_os("PIPEWRIGHT_VM").is_some() => {
+            Self::Docker | Self::Podman | Self::Lxc | Self::Runc
+                if std::env::var_os("PIPEWRIGHT_VM").is_some() =>
+            {
                 Some(("vm-docker", "containers are tested on the machine's own kernel".to_owned()))
             }
             Self::Docker => crate::Docker::shared().err().map(|why| ("no-docker", format!("{why:#}"))),
+            Self::Podman => {
+                crate::runtimes::Podman::shared().err().map(|why| ("no-podman", format!("{why:#}")))
+            }
+            Self::Lxc => runs("lxc-start", &["--version"]).map(|why| ("no-lxc", why)),
+            Self::Runc => runs("runc", &["--version"]).map(|why| ("no-runc", why)),
             Self::Macvlan => lacks("macvlan", "kernel-lacks-macvlan"),
             Self::Ipvlan => lacks("ipvlan", "kernel-lacks-ipvlan"),
             Self::Dummy => lacks("dummy", "kernel-lacks-dummy"),

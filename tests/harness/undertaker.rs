@@ -21,6 +21,11 @@ if [ -S "$socket" ]; then
     export DOCKER_CONFIG="$2/docker"
     timeout 20 docker -H "unix://$socket" ps -aq | xargs -r timeout 20 docker -H "unix://$socket" rm -f
 fi
+if [ -d "$2/podman" ]; then
+    # What runc notes of them is in /run/runc.
+    export CONTAINERS_CONF="$2/podman/containers.conf" CONTAINERS_STORAGE_CONF="$2/podman/storage.conf"
+    timeout 20 podman rm --all --force --time 0
+fi
 tries=0
 while [ "$tries" -lt 100 ]; do
     pids=$(grep -slzxF "PIPEWRIGHT_LAB=$1" /proc/[0-9]*/environ | cut -d/ -f3)
@@ -35,8 +40,8 @@ done
 for netns in /run/netns/"$1"-*; do
     [ -e "$netns" ] && ip netns del "${netns##*/}"
 done
-find /sys/fs/cgroup -depth -type d -path "*/$1*" -exec rmdir {} \;
-rm -rf --one-file-system "$2"
+find /sys/fs/cgroup -depth -type d \( -path "*/$1*" -o -name "lxc.*.$1*" \) -exec rmdir {} \;
+rm -rf --one-file-system "$2" "/run/lxc/lock/$2"
 "#;
 
 /// This program's name and folder.

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::engine::records::{Record, SwitchRecord};
+use crate::guests::is_id;
 use crate::step::{self, GuestLink, Shared, Step};
 
 /// Changes that a watcher may be behind before it has to list again.
@@ -248,18 +249,31 @@ fn key(record: &Record) -> (u64, LinkName) {
 /// Whether a caller means this guest. It may be gone, so only what was recorded of it is asked.
 pub fn is_meant(guest: &GuestRef, identity: &GuestIdentity) -> bool {
     let GuestIdentity { runtime, id, name, pid, .. } = identity;
-    match (guest, runtime) {
-        (GuestRef::Docker(asked), Runtime::Docker) => asked == name || is_id(asked, id),
-        (GuestRef::Pid(asked), _) => Some(*asked) == *pid,
-        (GuestRef::NetnsName(asked), Runtime::Netns) => asked == name,
-        (GuestRef::NetnsPath(path), Runtime::Netns) => path.as_os_str() == id.as_str(),
-        (GuestRef::Bare(asked), _) => asked == name || (*runtime == Runtime::Docker && is_id(asked, id)),
-        (GuestRef::Docker(_), Runtime::Pid | Runtime::Netns)
-        | (GuestRef::NetnsName(_) | GuestRef::NetnsPath(_), Runtime::Docker | Runtime::Pid) => false,
+    let is_of = |asked: Runtime, word: &str| *runtime == asked && goes_by(word, identity);
+    match guest {
+        GuestRef::Docker(word) => is_of(Runtime::Docker, word),
+        GuestRef::Podman(word) => is_of(Runtime::Podman, word),
+        GuestRef::Lxc(word) => is_of(Runtime::Lxc, word),
+        GuestRef::Containerd(asked) => {
+            let is_there = asked
+                .namespace
+                .as_deref()
+                .is_none_or(|asked| id.split_once('/').is_some_and(|(namespace, _)| namespace == asked));
+            is_there && is_of(Runtime::Containerd, &asked.id)
+        }
+        GuestRef::Crio(word) => is_of(Runtime::Crio, word),
+        GuestRef::Machined(word) => is_of(Runtime::Machined, word),
+        GuestRef::Pid(asked) => Some(*asked) == *pid,
+        GuestRef::NetnsName(word) => *runtime == Runtime::Netns && word == name,
+        GuestRef::NetnsPath(path) => *runtime == Runtime::Netns && path.as_os_str() == id.as_str(),
+        GuestRef::Bare(word) => goes_by(word, identity),
     }
 }
 
-/// Whether a word is a container's id or a beginning of it that is long enough to be meant as one.
-fn is_id(word: &str, id: &str) -> bool {
-    word.len() >= 4 && id.starts_with(word)
+/// Whether a word is a guest's name, or the id of a container or a beginning of it.
+fn goes_by(word: &str, identity: &GuestIdentity) -> bool {
+    let GuestIdentity { runtime, id, name, .. } = identity;
+    // containerd's are `NAMESPACE/ID`.
+    let id = id.rsplit('/').next().unwrap_or(id);
+    word == name || (runtime.has_container_ids() && is_id(word, id))
 }

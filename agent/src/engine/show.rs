@@ -9,6 +9,7 @@ use pipewright_api::spec::SwitchKind;
 
 use super::Engine;
 use crate::engine::ground::unreadable;
+use crate::guests::Docker;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
 use crate::switches::ovs::OvsFacts;
@@ -85,13 +86,8 @@ impl<H: Host> Engine<H> {
     }
 
     async fn capabilities(&self) -> Vec<Capability> {
-        let docker = match self.guests.docker().version().await {
-            Ok(version) => Capability { name: "docker".into(), present: true, detail: version },
-            Err(failure) => {
-                Capability { name: "docker".into(), present: false, detail: failure.message().into() }
-            }
-        };
-        let mut all = vec![docker];
+        let mut all =
+            vec![served("docker", self.guests.docker()).await, served("podman", self.guests.podman()).await];
         all.extend(self.ovs_capabilities());
         all
     }
@@ -109,6 +105,16 @@ impl<H: Host> Engine<H> {
                 detail: datapath_types.join(", "),
             },
         ]
+    }
+}
+
+/// Whether somebody answers for containers.
+async fn served(name: &str, server: &Docker) -> Capability {
+    match server.version().await {
+        Ok(version) => Capability { name: name.to_owned(), present: true, detail: version },
+        Err(failure) => {
+            Capability { name: name.to_owned(), present: false, detail: failure.message().into() }
+        }
     }
 }
 

@@ -27,6 +27,43 @@ pub(super) fn find(pid: u32) -> Result<Guest, Failure> {
     Ok(Guest { identity, netns })
 }
 
+/// What a runtime has written down of a guest.
+pub(super) struct Noted {
+    pub(super) runtime: Runtime,
+    pub(super) id: String,
+    pub(super) name: String,
+    /// Its first process.
+    pub(super) pid: u32,
+}
+
+impl Noted {
+    /// Opens the guest. The note may be older than its process's end, and the pid another's by now: `is_it` tells by when
+    /// the process started and by its cgroups, and `asked` is what the caller wrote.
+    ///
+    /// # Errors
+    /// GUEST_NOT_RUNNING.
+    pub(super) fn open(self, asked: &str, is_it: impl FnOnce(u64, &str) -> bool) -> Result<Guest, Failure> {
+        let Self { runtime, id, name, pid } = self;
+        let ended = || {
+            let text = format!("guest \"{asked}\" is not running: its process {pid} has ended; start it");
+            Failure::new(Reason::GuestNotRunning, text)
+        };
+        let Process { netns, started } = Netns::of_process(pid).map_err(|_| ended())?;
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| ended())?;
+        if !is_it(started, &cgroups) {
+            return Err(ended());
+        }
+        let started_at = started.to_string();
+        let identity = GuestIdentity { runtime, id, name, pid: Some(pid), netns_cookie: 0, started_at };
+        Ok(Guest { identity, netns })
+    }
+}
+
+/// The paths in a process's cgroup file: `HIERARCHY:CONTROLLERS:PATH` a line (cgroups(7)).
+pub(super) fn cgroup_paths(cgroups: &str) -> impl Iterator<Item = &str> {
+    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2))
+}
+
 /// Opens the namespace of a container's process.
 ///
 /// # Errors
@@ -34,15 +71,20 @@ pub(super) fn find(pid: u32) -> Result<Guest, Failure> {
 pub(super) fn open(pid: u32, container: &str) -> Result<Netns, Failure> {
     let Process { netns, .. } = Netns::of_process(pid).map_err(|error| gone(pid, &error))?;
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|error| gone(pid, &error))?;
-    match container_of(&cgroup) {
-        Some(found) if found != container => Err(Failure::new(
+    match is_in_container(&cgroup, container) {
+        true => Ok(netns),
+        false => Err(Failure::new(
             Reason::GuestChanged,
             format!(
                 "pid {pid} belongs to another container now: the guest stopped or restarted meanwhile; ask again"
             ),
         )),
-        Some(_) | None => Ok(netns),
     }
+}
+
+/// Whether a process's cgroups name no other container than this one.
+pub(super) fn is_in_container(cgroups: &str, id: &str) -> bool {
+    container_of(cgroups).is_none_or(|found| found == id)
 }
 
 /// The container id in a process's cgroup path, when there is one (`/docker/ID`, `docker-ID.scope`).

@@ -36,11 +36,15 @@ fn identity(link: &Link<'_>, asked: &Dhcp) -> Identity {
     let own_name = || guest.name.parse::<Hostname>().ok();
     let client_id = asked.client_id.as_ref().map(ClientId::to_bytes);
     let own_id = || match guest.runtime {
-        // A container may have several links, which must not get one address.
-        Runtime::Docker => ClientId::Text(format!("{}/{ifname}", guest.id)).to_bytes(),
-        Runtime::Pid | Runtime::Netns if shares_mac => ClientId::Text(link.id.to_string()).to_bytes(),
-        // Other hosts on the same network may have such a pid or namespace, too.
-        Runtime::Pid | Runtime::Netns => [&[ETHERNET][..], &mac.octets()].concat(),
+        // A container may have several links, which must not get one address. containerd's ids can be chosen.
+        Runtime::Docker | Runtime::Podman | Runtime::Crio => {
+            ClientId::Text(format!("{}/{ifname}", guest.id)).to_bytes()
+        }
+        _ if shares_mac => ClientId::Text(link.id.to_string()).to_bytes(),
+        // Other hosts on the same network may have such a name, pid or namespace, too.
+        Runtime::Lxc | Runtime::Containerd | Runtime::Machined | Runtime::Pid | Runtime::Netns => {
+            [&[ETHERNET][..], &mac.octets()].concat()
+        }
     };
     Identity {
         mac,

@@ -64,7 +64,8 @@ pub(crate) struct Attach {
     /// host, such as a NIC, by its name or as mac:ADDRESS; or dummy for nothing
     #[arg(value_name = "UPLINK", value_parser = values::checked::<Uplink>)]
     uplink: Uplink,
-    /// Whose link: docker:NAME, pid:N, netns:NAME, or a name that is looked up in that order
+    /// Whose link: docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME, or a name that is
+    /// looked up in all of these
     #[arg(value_name = "GUEST", value_parser = values::checked::<GuestRef>)]
     guest: GuestRef,
     /// Address with prefix length; once for each address

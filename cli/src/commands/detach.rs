@@ -87,7 +87,7 @@ impl Detach {
         let ids: Vec<Uuid> = begins.map(|attachment| attachment.id).collect();
         let is_guest = listing.attachments.iter().any(|attachment| {
             attachment.guest.name == *word
-                || attachment.guest.id.starts_with(word)
+                || attachment.guest.id.rsplit('/').next().is_some_and(|id| id.starts_with(word))
                 || attachment.spec.guest == self.target
         });
         choose(word, &ids, is_guest, guest)

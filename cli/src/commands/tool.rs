@@ -17,7 +17,8 @@ use crate::values;
 /// A line for one of iproute2's programs.
 #[derive(Debug, Args)]
 pub(crate) struct Line {
-    /// Whose network: docker:NAME, pid:N, netns:NAME, or a name that is looked up in that order
+    /// Whose network: docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME, or a name that is
+    /// looked up in all of these
     #[arg(value_name = "GUEST", value_parser = values::checked::<GuestRef>)]
     guest: GuestRef,
     /// What follows the program's name

@@ -41,7 +41,8 @@ Examples:
 `pwwait` is `pwctl wait --local` as one small static program that images can
 copy in: `make wait-static` builds it.")]
 pub(crate) struct Wait {
-    /// Whose link: docker:NAME, pid:N, netns:NAME, or a name that is looked up in that order
+    /// Whose link: docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME, or a name that is
+    /// looked up in all of these
     #[arg(
         value_name = "GUEST",
         value_parser = values::checked::<GuestRef>,

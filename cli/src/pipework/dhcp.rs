@@ -26,8 +26,15 @@ pub(super) fn wanted(dhcp: &Dhcp, guest: &GuestRef) -> Result<Wanted, Refused> {
 /// The words of a guest's name, without the runtime's.
 fn name_of(guest: &GuestRef) -> String {
     match guest {
-        GuestRef::Docker(name) | GuestRef::NetnsName(name) | GuestRef::Bare(name) => name.clone(),
-        other => other.to_string(),
+        GuestRef::Docker(name)
+        | GuestRef::Podman(name)
+        | GuestRef::Lxc(name)
+        | GuestRef::Crio(name)
+        | GuestRef::Machined(name)
+        | GuestRef::NetnsName(name)
+        | GuestRef::Bare(name) => name.clone(),
+        GuestRef::Containerd(asked) => asked.id.clone(),
+        GuestRef::Pid(_) | GuestRef::NetnsPath(_) => guest.to_string(),
     }
 }
 

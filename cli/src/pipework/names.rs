@@ -24,7 +24,8 @@ pub(super) fn labels(
     let mut put = |key: &str, value: String| labels.insert(format!("pipework.{key}"), value);
     put("interface", ifname.to_string());
     put("bridge", bridge.to_string());
-    if guest.runtime == Runtime::Docker {
+    // pipework knew Podman's as Docker's, by an alias of the command.
+    if matches!(guest.runtime, Runtime::Docker | Runtime::Podman) {
         put("containerid", guest.id.clone());
         put("containername", format!("/{}", guest.name));
     }

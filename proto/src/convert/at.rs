@@ -136,7 +136,7 @@ text! {
     crate::dhcp::Hostname: "the name of a host",
     crate::dhcp::ClientId: "a client id",
     crate::spec::Uplink: "a bridge, a link of the host, mac:ADDRESS or dummy",
-    crate::spec::GuestRef: "docker:NAME, pid:N, netns:NAME or a bare name",
+    crate::spec::GuestRef: "docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME or a bare name",
     crate::spec::FleetName: "the fleet's name",
     crate::attachment::Runtime: "docker, pid or netns",
 }

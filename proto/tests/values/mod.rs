@@ -14,8 +14,8 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, FleetName, GuestRef, HostSpec, IpvlanMode, Kind, MacvlanMode,
-    Mode, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, GuestRef, HostSpec, IpvlanMode,
+    Kind, MacvlanMode, Mode, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};
@@ -32,6 +32,12 @@ pub(crate) fn guest() -> impl Strategy<Value = GuestRef> {
     let name = || "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,60}";
     prop_oneof![
         name().prop_map(GuestRef::Docker),
+        name().prop_map(GuestRef::Podman),
+        name().prop_map(GuestRef::Lxc),
+        (option::of(name()), name())
+            .prop_map(|(namespace, id)| GuestRef::Containerd(ContainerdRef { namespace, id })),
+        name().prop_map(GuestRef::Crio),
+        name().prop_map(GuestRef::Machined),
         (2u32..).prop_map(GuestRef::Pid),
         name().prop_map(GuestRef::NetnsName),
         name().prop_map(|file| GuestRef::NetnsPath(format!("/run/netns/{file}").into())),
@@ -245,7 +251,7 @@ pub(crate) fn time() -> impl Strategy<Value = SystemTime> {
 }
 
 pub(crate) fn failure() -> impl Strategy<Value = Failure> {
-    let reason = (0i32..=24).prop_map(|number| Reason::try_from(number).unwrap());
+    let reason = (0i32..=25).prop_map(|number| Reason::try_from(number).unwrap());
     (reason, ".{0,40}", hash_map("[a-z]{1,8}", ".{0,20}", 0..4)).prop_map(|(reason, message, facts)| {
         facts.into_iter().fold(Failure::new(reason, message), |failure, (key, fact)| failure.with(&key, fact))
     })
@@ -258,7 +264,16 @@ prop_compose! {
         state in prop::sample::select(vec![
             State::Attaching, State::Attached, State::Detaching, State::Detached, State::Incomplete,
         ]),
-        runtime in prop::sample::select(vec![Runtime::Docker, Runtime::Pid, Runtime::Netns]),
+        runtime in prop::sample::select(vec![
+            Runtime::Docker,
+            Runtime::Podman,
+            Runtime::Lxc,
+            Runtime::Containerd,
+            Runtime::Crio,
+            Runtime::Machined,
+            Runtime::Pid,
+            Runtime::Netns,
+        ]),
         (guest_id, name, pid, netns_cookie, started_at) in
             (".{0,20}", ".{0,20}", option::of(1u32..), any::<u64>(), ".{0,20}"),
         (host_end, mac, mtu) in (any::<u64>(), mac(), 1280u32..=9216),

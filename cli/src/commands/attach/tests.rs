@@ -173,8 +173,8 @@ fn what_cannot_be_is_refused_before_anything_connects() {
              prefix length",
         ),
         (
-            format!("br0 podman:web {ip}"),
-            "invalid value 'podman:web' for '<GUEST>': not a guest: use docker:NAME, pid:N, netns:NAME or a bare name",
+            format!("br0 garden:web {ip}"),
+            "invalid value 'garden:web' for '<GUEST>': not a guest: use docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME or a bare name",
         ),
         (
             format!("br0 web {ip} --host a --endpoint unix:/run/x.sock"),
