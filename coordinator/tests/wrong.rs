@@ -76,13 +76,13 @@ use an uplink that has no address, and leave this out
 14:88: segments.grey.range: it ends before it begins: write 198.51.100.3-198.51.100.9
 15:10: segments.white.vlan: segment grey on br0 has a VLAN: the segments of a linux bridge all have one, or none
 17:13: attachments[0].host: there is no host \"d\"; hosts: a, b
-17:47: attachments[1].segment: there is no segment \"pink\"; segments: black, blue, green, grey, red
-17:57: attachments[1].ip: auto is not in this version: give an address, such as 192.0.2.10/24
-18:23: attachments[2].guest: \"a b\" is not a guest: a name is 1 to 128 letters, digits, '_', '.' and '-', and \
+18:47: attachments[1].segment: there is no segment \"pink\"; segments: black, blue, green, grey, red, white
+18:57: attachments[1].ip: auto is not in this version: give an address, such as 192.0.2.10/24
+19:23: attachments[2].guest: \"a b\" is not a guest: a name is 1 to 128 letters, digits, '_', '.' and '-', and \
 begins with a letter or digit
-18:48: attachments[2].ip: 10.0.0.1 is taken in segment red (attachments[0]): use another
-18:66: attachments[2].mac: \"zz\" is not a MAC address: write six pairs of hex digits, such as 02:00:5e:10:00:01
-18:75: attachments[2].mtu: \"7\" is not an MTU: use 1280 to 9216 bytes";
+19:48: attachments[2].ip: 10.0.0.1 is taken in segment red (attachments[0]): use another
+19:66: attachments[2].mac: \"zz\" is not a MAC address: write six pairs of hex digits, such as 02:00:5e:10:00:01
+19:75: attachments[2].mtu: \"7\" is not an MTU: use 1280 to 9216 bytes";
     assert_eq!(said(text), expected);
 }
 
