@@ -33,17 +33,20 @@ pub struct Asked {
 pub enum WaitError {
     /// The time ran out.
     #[error(
-        "{} did not reach \"{}\" within {} s: {}; wait longer with --timeout",
+        "{} did not reach \"{}\" within {} s: {}{}; wait longer with --timeout",
         .asked.ifname,
         .asked.condition,
         .asked.timeout.unwrap_or_default().as_secs_f32(),
-        .state.lacks()
+        .state.lacks(),
+        .unasked.as_ref().map(|why| format!(" and cannot be asked: {why}")).unwrap_or_default()
     )]
     NotReady {
         /// What was waited for.
         asked: Asked,
         /// What it was like at the end.
         state: Box<GuestLinkState>,
+        /// Why its gateway could not be asked.
+        unasked: Option<io::Error>,
     },
     /// The kernel cannot be asked.
     #[error("cannot wait for {ifname}: netlink: {why}")]
@@ -66,6 +69,7 @@ pub fn wait(asked: &Asked) -> Result<GuestLinkState, WaitError> {
     // Listening comes first, so that nothing happens between a look and the wait for what comes after it.
     let events = Events::about(asked.condition).map_err(unusable)?;
     let mut kernel = Requests::open().map_err(unusable)?;
+    let mut unasked = None;
     loop {
         events.forget().map_err(unusable)?;
         let seen = look::at(&mut kernel, &asked.ifname, asked.condition).map_err(unusable)?;
@@ -73,10 +77,10 @@ pub fn wait(asked: &Asked) -> Result<GuestLinkState, WaitError> {
             return Ok(seen.state);
         }
         if asked.condition == Condition::Gateway && seen.state.gateway_is_silent() {
-            probe::ask(&seen.gateways, &asked.ifname, seen.index);
+            unasked = probe::ask(&seen.gateways, &asked.ifname, seen.index).err();
         }
         if !events.next(deadline).map_err(unusable)? {
-            return Err(WaitError::NotReady { asked: asked.clone(), state: Box::new(seen.state) });
+            return Err(WaitError::NotReady { asked: asked.clone(), state: Box::new(seen.state), unasked });
         }
     }
 }

@@ -41,7 +41,7 @@ Conditions:
 Examples:
   pwwait --for address --timeout 2m && exec ./start
   pwwait --ifname eth2 --for gateway -- /server --port 80    # without a shell
-  pipework --wait -i eth2                                    # up and with carrier, for as long as it takes
+  pipework --wait -i eth2                                    # carrier, for ever
 
 Exit codes: 0 ready, 1 not in time, 2 wrong usage; or those of COMMAND.";
 

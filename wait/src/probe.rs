@@ -9,13 +9,19 @@ use pipewright_api::net::LinkName;
 /// The port of which RFC 863 says that it throws away what it gets.
 const DISCARD: u16 = 9;
 
-/// Asks all of them. What comes of it shows in the neighbour's state, and its coming as an event; a datagram that cannot be
-/// sent yet, for want of a route or of a source address, is tried again with the event that changes that.
-pub(crate) fn ask(gateways: &[IpAddr], ifname: &LinkName, index: u32) {
+/// Asks all of them. What comes of it shows in the neighbour's state, and its coming as an event. One that cannot be asked, for
+/// want of a route or of a source address, is asked again after the event that changes that.
+///
+/// # Errors
+/// Why the last of those that cannot be asked cannot; the others were.
+pub(crate) fn ask(gateways: &[IpAddr], ifname: &LinkName, index: u32) -> io::Result<()> {
+    let mut asked = Ok(());
     for gateway in gateways {
-        // Only that the state is as it is would be known by the error, and that is what is looked at.
-        let _ = send(*gateway, ifname, index);
+        if let Err(why) = send(*gateway, ifname, index) {
+            asked = Err(why);
+        }
     }
+    asked
 }
 
 fn send(gateway: IpAddr, ifname: &LinkName, index: u32) -> io::Result<()> {
@@ -25,7 +31,11 @@ fn send(gateway: IpAddr, ifname: &LinkName, index: u32) -> io::Result<()> {
     };
     let socket = UdpSocket::bind((own, 0))?;
     socket.set_nonblocking(true)?;
-    // Another link may lead there as well. Kernels before 5.7 take a privilege for it; there the routes decide.
-    let _ = socket2::SockRef::from(&socket).bind_device(Some(ifname.as_str().as_bytes()));
+    // Another link may lead there as well.
+    match socket2::SockRef::from(&socket).bind_device(Some(ifname.as_str().as_bytes())) {
+        // Kernels before 5.7 take a privilege for it; there the routes decide.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        bound => bound?,
+    }
     socket.send_to(&[], to).map(|_| ())
 }
