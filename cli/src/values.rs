@@ -9,7 +9,7 @@ use pipewright_wait::args::unquoted;
 pub(crate) use pipewright_wait::args::{checked, duration};
 
 /// Kinds as they are typed.
-const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan or dummy";
+const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy or ptp";
 
 /// A kind of link; `None` for `auto`.
 pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
@@ -21,6 +21,7 @@ pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
         "ipvlan" => Ok(Auto(Some(Kind::Ipvlan))),
         "vlan" => Ok(Auto(Some(Kind::Vlan))),
         "dummy" => Ok(Auto(Some(Kind::Dummy))),
+        "ptp" => Ok(Auto(Some(Kind::Ptp))),
         "direct" | "ipoib" => Err(format!("{text} is not in this version: use {KINDS}")),
         _ => Err(format!("use {KINDS}")),
     }

@@ -44,6 +44,9 @@ pub struct Attachment {
     /// What the DHCP server gave.
     #[serde(default)]
     pub lease: Option<Lease>,
+    /// The guest at the other end, of a link between two.
+    #[serde(default)]
+    pub peer: Option<GuestIdentity>,
 }
 
 /// Life of an attachment.

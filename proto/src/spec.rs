@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::Labels;
-use crate::net::{LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
+use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
 mod addressing;
 mod guest;
@@ -51,6 +51,9 @@ pub struct AttachmentSpec {
     /// Whether others are asked for an address before it is used.
     #[serde(default)]
     pub duplicate_check: DuplicateCheck,
+    /// The other end, of a link to the host or to another guest.
+    #[serde(default, skip_serializing_if = "Peer::is_plain")]
+    pub peer: Peer,
     /// Notes of the caller's.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -63,6 +66,7 @@ impl AttachmentSpec {
             (Some(kind), _) => Some(kind),
             (None, Uplink::Dummy) => Some(Kind::Dummy),
             (None, Uplink::Mac(_)) => Some(Kind::Macvlan),
+            (None, Uplink::Host | Uplink::Guest(_)) => Some(Kind::Ptp),
             (None, Uplink::Link(_)) => None,
         }
     }
@@ -84,13 +88,16 @@ pub enum Kind {
     Vlan,
     /// A link that leads nowhere.
     Dummy,
+    /// veth to the host itself, or to another guest.
+    Ptp,
 }
 
 impl Kind {
-    /// Whether it is a pair of links, one of which stays in the host.
-    pub fn has_host_end(self) -> bool {
+    /// Whether it is a pair of links, one of which is in the host.
+    pub fn has_host_end(self, uplink: &Uplink) -> bool {
         match self {
             Self::LinuxBridge | Self::Ovs => true,
+            Self::Ptp => *uplink == Uplink::Host,
             Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy => false,
         }
     }
@@ -105,6 +112,7 @@ impl fmt::Display for Kind {
             Self::Ipvlan => "ipvlan",
             Self::Vlan => "vlan",
             Self::Dummy => "dummy",
+            Self::Ptp => "ptp",
         })
     }
 }
@@ -144,6 +152,22 @@ pub enum Vlan {
     Trunk(BTreeSet<VlanId>),
     /// Every VLAN, tagged, and untagged frames.
     Every,
+}
+
+/// The other end of a link that is plugged into nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name in the other guest.
+    pub ifname: Option<LinkName>,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddr>,
+}
+
+impl Peer {
+    /// Whether nothing is said of it.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A route over the link.

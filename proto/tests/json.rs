@@ -27,6 +27,7 @@ fn attachment() -> Attachment {
         gateways: vec!["192.0.2.1".parse().unwrap()],
         routes: vec![Route { destination: "198.51.100.0/24".parse().unwrap(), via: None }],
         duplicate_check: DuplicateCheck::Off,
+        peer: Default::default(),
         labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
             .unwrap(),
     };
@@ -58,6 +59,7 @@ fn attachment() -> Attachment {
         }),
         leftovers: Vec::new(),
         lease: None,
+        peer: None,
         spec,
     }
 }
@@ -86,6 +88,8 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "access_vlan": 100, "duplicate_check": "DUPLICATE_CHECK_OFF",
                     "static_addresses": { "cidrs": ["192.0.2.10/24"] },
                     "gateways": ["192.0.2.1"],
+                    "peer_ifname": "",
+                    "peer_cidrs": [],
                     "labels": { "example.owner": "web team" },
                 "routes": [{ "destination": "198.51.100.0/24", "via": "" }],
                 },

@@ -133,7 +133,7 @@ proptest! {
             guest: text(0),
             ifname: text(1),
             uplink: text(2),
-            kind: kind % 8,
+            kind: kind % 24,
             mode: kind % 9,
             host_ifname: text(3),
             mac: text(4),
@@ -144,6 +144,8 @@ proptest! {
             })),
             gateways: vec![text(6)],
             routes: vec![wire::Route { destination: text(7), via: text(6) }],
+            peer_ifname: text(3),
+            peer_cidrs: vec![text(5)],
             duplicate_check: kind % 5,
             labels: [(text(3), text(4))].into(),
         };

@@ -91,6 +91,7 @@ impl Seat {
             gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
             duplicate_check: Default::default(),
+            peer: Default::default(),
             labels: Default::default(),
         })
     }

@@ -24,6 +24,7 @@ mod other_kinds;
 mod ovs_down;
 mod ovs_ports;
 mod pipework;
+mod ptp;
 mod pwctl;
 mod refused_request;
 mod refused_step;

@@ -123,6 +123,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         gateways: Vec::new(),
         routes: Vec::new(),
         duplicate_check: Default::default(),
+        peer: Default::default(),
         labels: Default::default(),
     }
 }

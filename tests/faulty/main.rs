@@ -14,9 +14,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use pipewright_agent::config::Flags;
 use pipewright_agent::daemon;
-use pipewright_agent::host::netns::Netns;
 use pipewright_agent::host::real::RealHost;
-use pipewright_agent::host::{Host, Refused};
+use pipewright_agent::host::{Host, Refused, Within};
 use pipewright_agent::step::{Step, StepError};
 
 fn main() -> anyhow::Result<()> {
@@ -85,12 +84,17 @@ impl Faulty {
 }
 
 impl Host for Faulty {
-    async fn take(&self, guest: Option<&Netns>, steps: &[Step]) -> Result<(), Refused> {
+    async fn take<'a>(
+        &'a self,
+        within: impl Into<Within<'a>> + Send,
+        steps: &'a [Step],
+    ) -> Result<(), Refused> {
+        let within = within.into();
         let Some((index, what)) = self.count(steps) else {
-            return self.inner.take(guest, steps).await;
+            return self.inner.take(within, steps).await;
         };
         let before = if what == What::KillAfter { index + 1 } else { index };
-        self.inner.take(guest, &steps[..before]).await?;
+        self.inner.take(within, &steps[..before]).await?;
         match what {
             What::Refuse => {
                 Err(Refused { index, error: StepError::Injected { step: steps[index].to_string() } })

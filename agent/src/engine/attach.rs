@@ -2,23 +2,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use pipewright_api::attachment::{Attachment, GuestIdentity, State};
+use pipewright_api::attachment::{Attachment, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
 use uuid::Uuid;
 
 use super::Engine;
-use crate::engine::locks::GuestLock;
+use crate::engine::entered::Entered;
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
 use crate::engine::timetable::Errand;
-use crate::guests::Guest;
-use crate::host::facts::GuestFacts;
 use crate::host::netns::Netns;
-use crate::host::{Host, Refused, mark};
+use crate::host::{Host, Refused, Within, mark};
 use crate::kinds::{self, Decision, Derived};
 use crate::status;
 use crate::step;
@@ -77,8 +75,8 @@ impl<H: Host> Engine<H> {
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
         let attaching = self.kernel.attaching();
-        let (guest, mut facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie).await? {
+        let mut entered = self.enter(&wish.spec).await?;
+        match self.known(wish, &entered).await? {
             Known::No => {}
             Known::Attached(known) => {
                 let attachment = Box::new(known.attachment.clone());
@@ -88,10 +86,11 @@ impl<H: Host> Engine<H> {
             Known::Remains(record) => {
                 self.remove(&record, wish.request, None, Vec::new).await?;
                 // A default route may be back that ours has to replace.
-                facts = self.look(&guest.netns, &wish.spec).await?;
+                entered.look_again(self, &wish.spec).await?;
             }
         }
-        let mut record = self.decide(wish, guest.identity, facts).await?;
+        let Entered { guest, peer, locks: _locks, .. } = &entered;
+        let mut record = self.decide(wish, &entered).await?;
         let _uses = self
             .locks
             .use_links(step::needs(&record.plan).map(|shared| shared.link().clone()).collect())
@@ -102,7 +101,8 @@ impl<H: Host> Engine<H> {
         let record = self.intend(record, open)?;
         // Open vSwitch takes its time, which deletions need not wait for.
         let attaching = (record.attachment.spec.kind == Some(Kind::LinuxBridge)).then_some(attaching);
-        let taken = self.host.take(Some(&guest.netns), &record.plan).await;
+        let peer = peer.as_ref().map(|(peer, _)| &peer.netns);
+        let taken = self.host.take(Within { guest: Some(&guest.netns), peer }, &record.plan).await;
         drop(attaching);
         match taken {
             Ok(()) => match self.settle(&record, open).await {
@@ -120,40 +120,14 @@ impl<H: Host> Engine<H> {
     }
 
     async fn would_attach(&self, wish: &Wish) -> Result<(Attachment, bool), Failure> {
-        let (guest, facts, _lock) = self.enter(&wish.spec).await?;
-        match self.known(wish, facts.cookie).await? {
+        let entered = self.enter(&wish.spec).await?;
+        match self.known(wish, &entered).await? {
             Known::No => {}
             Known::Attached(known) => return Ok((known.attachment.clone(), false)),
             Known::Remains(record) => return Err(in_the_way(&record)),
         }
-        let record = self.decide(wish, guest.identity, facts).await?;
+        let record = self.decide(wish, &entered).await?;
         Ok((record.attachment, true))
-    }
-
-    /// Finds the guest, reads it, and takes its lock.
-    async fn enter(&self, spec: &AttachmentSpec) -> Result<(Guest, GuestFacts, GuestLock), Failure> {
-        let mut guest = self.guests.find(&spec.guest).await?;
-        let before = Instant::now();
-        let mut facts = self.look(&guest.netns, spec).await?;
-        let lock = self.locks.guest(facts.cookie).await;
-        if lock.changed_since(before) {
-            facts = self.look(&guest.netns, spec).await?;
-        }
-        guest.identity.netns_cookie = facts.cookie;
-        Ok((guest, facts, lock))
-    }
-
-    async fn look(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
-        let seen = self.kernel.guest(netns, &spec.ifname, spec.uplink.link()).await;
-        let facts = seen.map_err(|error| unseen(spec, &error))?;
-        if facts.is_host {
-            let text = format!(
-                "guest \"{}\" is in the host's own network namespace, whose links are left alone",
-                spec.guest
-            );
-            return Err(Failure::new(Reason::GuestIsHost, text));
-        }
-        Ok(facts)
     }
 
     /// The number of the guest's namespace in the host's.
@@ -162,14 +136,18 @@ impl<H: Host> Engine<H> {
     }
 
     /// Looks for the attachment of that guest and name.
-    async fn known(&self, wish: &Wish, cookie: u64) -> Result<Known, Failure> {
-        let Some(record) = self.shelf.find(cookie, &wish.spec.ifname) else { return Ok(Known::No) };
+    async fn known(&self, wish: &Wish, entered: &Entered) -> Result<Known, Failure> {
+        self.is_free_there(wish, entered)?;
+        let Some(record) = self.shelf.find(entered.facts.cookie, &wish.spec.ifname) else {
+            return Ok(Known::No);
+        };
         // We hold the guest's lock, so nobody works on it: a rollback or detach stopped short.
         if record.attachment.state != State::Attached {
             return Ok(Known::Remains(record));
         }
         let asked = AttachmentSpec { guest: record.asked.guest.clone(), ..wish.spec.clone() };
-        if asked == record.asked && record.attachment.fleet == wish.fleet {
+        let is_near = record.attachment.guest.netns_cookie == entered.facts.cookie;
+        if asked == record.asked && is_near && record.attachment.fleet == wish.fleet {
             return Ok(match self.is_plugged(&record, &self.links().await?) {
                 true => Known::Attached(record),
                 false => Known::Remains(record),
@@ -184,12 +162,15 @@ impl<H: Host> Engine<H> {
     }
 
     /// From what is asked and what is there to a record that says all.
-    async fn decide(&self, wish: &Wish, guest: GuestIdentity, facts: GuestFacts) -> Result<Record, Failure> {
+    async fn decide(&self, wish: &Wish, entered: &Entered) -> Result<Record, Failure> {
         let id = Uuid::new_v4();
-        let ground = self.ground(&wish.spec, guest.clone(), facts).await?;
+        let guest = entered.guest.identity.clone();
+        let peer = entered.far(&wish.spec)?;
+        let far = peer.as_ref().map(|peer| (peer.guest.clone(), peer.ifname.clone()));
+        let ground = self.ground(&wish.spec, guest.clone(), entered.facts.clone(), peer).await?;
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) };
         let Decision { plan, kind, mode, host_end, mac, mtu } = kinds::plan(&wish.spec, &ground, derived)?;
-        let spec = AttachmentSpec {
+        let mut spec = AttachmentSpec {
             kind: Some(kind),
             mode,
             host_ifname: host_end.clone(),
@@ -197,6 +178,8 @@ impl<H: Host> Engine<H> {
             mtu: Some(mtu),
             ..wish.spec.clone()
         };
+        let (peer, peer_ifname) = far.unzip();
+        spec.peer.ifname = peer_ifname;
         let attachment = Attachment {
             id,
             spec,
@@ -212,6 +195,7 @@ impl<H: Host> Engine<H> {
             observed: None,
             leftovers: Vec::new(),
             lease: None,
+            peer,
         };
         Ok(Record {
             attachment,
@@ -327,7 +311,7 @@ fn in_the_way(record: &Record) -> Failure {
     Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
 }
 
-fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
+pub(super) fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
     let text = format!("guest \"{}\" cannot be looked into: {error}", spec.guest);
     Failure::new(Reason::GuestChanged, text)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pipewright_api::attachment::{Attachment, GuestIdentity, State};
+use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{Detach, DetachTarget};
 use pipewright_api::spec::GuestRef;
@@ -13,7 +14,7 @@ use super::Engine;
 use crate::engine::attach::{answered, open_operation};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
-use crate::engine::shelf::is_meant;
+use crate::engine::shelf::{keys, meant};
 use crate::host::Host;
 use crate::host::netns::Netns;
 use crate::step::{self, Step};
@@ -75,7 +76,7 @@ impl<H: Host> Engine<H> {
         also: impl FnOnce() -> Vec<Write>,
     ) -> Result<Option<Attachment>, Failure> {
         let Some(record) = self.shelf.get(id) else { return Ok(None) };
-        let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
+        let _lock = self.locks.ends(&record.attachment).await;
         let Some(record) = self.shelf.get(id) else { return Ok(None) };
         self.remove(&record, request, None, also).await.map(Some)
     }
@@ -147,38 +148,41 @@ impl<H: Host> Engine<H> {
             DetachTarget::Id(id) => Ok(self.shelf.get(*id).into_iter().collect()),
             DetachTarget::Guest { guest, ifname } => {
                 let (all, _) = self.shelf.attachments();
-                let meant = all.iter().filter(|record| is_meant(guest, &record.attachment.guest));
-                let mut records: Vec<Arc<Record>> = meant.cloned().collect();
-                one_guest(guest, &records)?;
-                if records.is_empty() && !all.is_empty() {
-                    records = self.under_another_name(guest, all).await;
+                one_guest(guest, &all)?;
+                let is_it = |end: Option<&LinkName>| ifname.is_none() || end == ifname.as_ref();
+                let ends = |record: &Arc<Record>| meant(guest, record).map(|(_, name)| name.clone());
+                let mut found: Vec<(LinkName, Arc<Record>)> =
+                    all.iter().filter_map(|record| Some((ends(record)?, Arc::clone(record)))).collect();
+                if found.is_empty() && !all.is_empty() {
+                    found = self.under_another_name(guest, all).await;
                 }
-                let is_it = |record: &Arc<Record>| {
-                    ifname.as_ref().is_none_or(|name| *name == record.attachment.spec.ifname)
-                };
-                records.retain(is_it);
-                Ok(records)
+                found.retain(|(end, _)| is_it(Some(end)));
+                Ok(found.into_iter().map(|(_, record)| record).collect())
             }
         }
     }
 
     /// Containers that share a namespace (`--net=container:`) go by many names, of which only one was recorded. A name
     /// that cannot be looked up stands for none: what is not there is detached.
-    async fn under_another_name(&self, guest: &GuestRef, mut all: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+    async fn under_another_name(
+        &self,
+        guest: &GuestRef,
+        all: Vec<Arc<Record>>,
+    ) -> Vec<(LinkName, Arc<Record>)> {
         let Ok(found) = self.guests.find(guest).await else { return Vec::new() };
-        let cookie = self.kernel.cookie(&found.netns).await.ok();
-        all.retain(|record| Some(record.attachment.guest.netns_cookie) == cookie);
-        all
+        let Ok(cookie) = self.kernel.cookie(&found.netns).await else { return Vec::new() };
+        let end = |record: &Arc<Record>| keys(record).find(|(of, _)| *of == cookie).map(|(_, name)| name);
+        all.into_iter().filter_map(|record| Some((end(&record)?, record))).collect()
     }
 }
 
 /// Refuses a bare word that means guests of more than one runtime; a name within one means one guest at a time.
 fn one_guest(word: &GuestRef, records: &[Arc<Record>]) -> Result<(), Failure> {
     let name = |record: &Arc<Record>| {
-        let GuestIdentity { runtime, name, .. } = &record.attachment.guest;
-        format!("{runtime}:{name}")
+        let (GuestIdentity { runtime, name, .. }, _) = meant(word, record)?;
+        Some(format!("{runtime}:{name}"))
     };
-    let candidates: BTreeSet<String> = records.iter().map(name).collect();
+    let candidates: BTreeSet<String> = records.iter().filter_map(name).collect();
     if !matches!(word, GuestRef::Bare(_)) || candidates.len() < 2 {
         return Ok(());
     }

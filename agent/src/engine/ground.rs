@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::host::facts::GuestFacts;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
-use crate::kinds::{Bridge, Filtering, Found, Ground};
+use crate::kinds::{Bridge, Filtering, Found, Ground, Peer};
 use crate::switches::ovs::SwitchError;
 
 /// Bridges with these first letters are made when they are missing.
@@ -31,8 +31,12 @@ impl<H: Host> Engine<H> {
         spec: &AttachmentSpec,
         identity: GuestIdentity,
         guest: GuestFacts,
+        peer: Option<Peer>,
     ) -> Result<Ground, Failure> {
-        let uplink = self.uplink(spec, guest.uplink).await?;
+        let uplink = match peer {
+            Some(peer) => Found::Guest(peer),
+            None => self.uplink(spec, guest.uplink).await?,
+        };
         let host_ifname_taken = match &spec.host_ifname {
             Some(name) => self.kernel.link(name).await.map_err(unreadable)?.is_some(),
             None => false,
@@ -61,6 +65,7 @@ impl<H: Host> Engine<H> {
             Some(Kind::Ipvlan) => return Ok(Found::Ipvlan(self.parent(spec, None).await?)),
             Some(Kind::Vlan) => return Ok(Found::Vlan(self.parent(spec, None).await?)),
             Some(Kind::Dummy) => return Ok(Found::Nothing),
+            Some(Kind::Ptp) => return Ok(Found::Host),
         };
         let name = spec.uplink.link().ok_or_else(|| no_bridge(&spec.uplink))?;
         match (self.find_bridge(name, as_bridge, seen).await?, as_bridge) {

@@ -95,7 +95,7 @@ impl<H: Host> Engine<H> {
     /// Makes the guest and the record as the exchange ended, unless they were changed meanwhile.
     async fn conclude(&self, before: &Record, outcome: Outcome, due: Option<Moment>) {
         let id = before.attachment.id;
-        let _lock = self.locks.guest(before.attachment.guest.netns_cookie).await;
+        let _lock = self.locks.ends(&before.attachment).await;
         let Some(record) = self.shelf.get(id) else { return };
         if record.attachment.state != State::Attached || record.lease != before.lease {
             return;

@@ -17,7 +17,7 @@ use super::Engine;
 use crate::engine::ground::unreadable;
 use crate::engine::operations::Answer;
 use crate::engine::records::Record;
-use crate::engine::shelf::{Changes, is_meant};
+use crate::engine::shelf::{Changes, meant};
 use crate::host::dhcp::now;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
@@ -87,7 +87,8 @@ impl<H: Host> Engine<H> {
         let host_end = attachment.host_ifname.as_ref();
         let port = match attachment.spec.kind {
             Some(Kind::Ovs) => host_end.and_then(|name| self.ovs.port(name)),
-            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) | None => None,
+            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp)
+            | None => None,
         };
         let bridge = match &port {
             Some(port) => port.bridge.clone().unwrap_or_default(),
@@ -157,8 +158,8 @@ pub(super) fn strange_answer(answer: &Answer) -> Failure {
 
 fn fits(record: &Record, filter: &ListFilter) -> bool {
     let ListFilter { guest, bridge, fleet, id } = filter;
-    let Attachment { guest: identity, fleet: of, id: own, .. } = &record.attachment;
-    guest.as_ref().is_none_or(|guest| is_meant(guest, identity))
+    let Attachment { fleet: of, id: own, .. } = &record.attachment;
+    guest.as_ref().is_none_or(|guest| meant(guest, record).is_some())
         && bridge.as_ref().is_none_or(|bridge| is_on(record, bridge))
         && fleet.as_ref().is_none_or(|fleet| Some(fleet) == of.as_ref())
         && id.is_none_or(|id| id == *own)

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
@@ -78,6 +79,21 @@ impl Locks {
     /// Waits for the guest with that netns cookie.
     pub async fn guest(&self, cookie: u64) -> GuestLock {
         GuestLock(self.guests.get(cookie).write_owned().await)
+    }
+
+    /// Waits for all guests with these cookies. Everybody takes them in their order, so nobody waits in a circle.
+    pub async fn guests(&self, cookies: BTreeSet<u64>) -> Vec<GuestLock> {
+        let mut locks = Vec::with_capacity(cookies.len());
+        for cookie in cookies {
+            locks.push(self.guest(cookie).await);
+        }
+        locks
+    }
+
+    /// Waits for the guests of an attachment.
+    pub async fn ends(&self, attachment: &Attachment) -> Vec<GuestLock> {
+        let guests = std::iter::once(&attachment.guest).chain(&attachment.peer);
+        self.guests(guests.map(|guest| guest.netns_cookie).collect()).await
     }
 
     /// Keeps the bridge from being released.

@@ -124,7 +124,7 @@ impl<H: Host> Engine<H> {
     /// Removes what is left of an attachment if its link is gone.
     async fn lose(&self, id: Uuid) {
         let Some(record) = self.shelf.get(id) else { return };
-        let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
+        let _lock = self.locks.ends(&record.attachment).await;
         let Some(record) = self.shelf.get(id) else { return };
         if record.attachment.state != State::Attached || self.is_present(&record).await {
             return;

@@ -28,6 +28,7 @@ use crate::switches::ovs::Ovs;
 mod attach;
 mod converge;
 mod detach;
+mod entered;
 mod errands;
 mod ground;
 mod intact;

@@ -27,7 +27,9 @@ impl<H: Host> Engine<H> {
                 self.kernel.link(name).await.map_err(unreadable)?.ok_or_else(|| missing(name.as_str()))?
             }
             (None, Uplink::Mac(mac)) => self.link_with(*mac).await?,
-            (None, Uplink::Dummy) => return Err(missing("dummy")),
+            (None, other @ (Uplink::Dummy | Uplink::Host | Uplink::Guest(_))) => {
+                return Err(missing(&other.to_string()));
+            }
         };
         let name: LinkName = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
         usable(&link)?;

@@ -43,7 +43,7 @@ impl<H: Host> Engine<H> {
 
     async fn finish(&self, record: &Record) {
         let id = record.attachment.id;
-        let _lock = self.locks.guest(record.attachment.guest.netns_cookie).await;
+        let _lock = self.locks.ends(&record.attachment).await;
         // Somebody may have finished it meanwhile.
         let Some(record) = self.shelf.get(id) else { return };
         if record.attachment.state == State::Attached {

@@ -209,7 +209,7 @@ impl Inner {
         record.attachment.revision = self.revision;
         let record = Arc::new(record);
         let attachment = &record.attachment;
-        self.keys.insert(key(&record), attachment.id);
+        self.keys.extend(keys(&record).map(|key| (key, attachment.id)));
         if let Some(name) = &attachment.host_ifname {
             self.host_ends.insert(name.clone(), attachment.id);
         }
@@ -220,7 +220,9 @@ impl Inner {
 
     fn remove(&mut self, id: Uuid, cause: Option<&str>) {
         let Some(record) = self.attachments.remove(&id) else { return };
-        self.keys.remove(&key(&record));
+        for key in keys(&record) {
+            self.keys.remove(&key);
+        }
         if let Some(name) = &record.attachment.host_ifname {
             self.host_ends.remove(name);
         }
@@ -242,8 +244,19 @@ impl Inner {
     }
 }
 
-fn key(record: &Record) -> (u64, LinkName) {
-    (record.attachment.guest.netns_cookie, record.attachment.spec.ifname.clone())
+/// Where its links are, and what they are called there.
+pub(super) fn keys(record: &Record) -> impl Iterator<Item = (u64, LinkName)> {
+    let Attachment { guest, peer, spec, .. } = &record.attachment;
+    let far = peer.iter().zip(&spec.peer.ifname);
+    let near = std::iter::once((guest, &spec.ifname));
+    near.chain(far).map(|(guest, ifname)| (guest.netns_cookie, ifname.clone()))
+}
+
+/// The guest of an attachment, of either end, that a caller means, with the name of the link there.
+pub(super) fn meant<'a>(guest: &GuestRef, record: &'a Record) -> Option<(&'a GuestIdentity, &'a LinkName)> {
+    let Attachment { guest: near, peer, spec, .. } = &record.attachment;
+    let far = peer.iter().zip(&spec.peer.ifname);
+    std::iter::once((near, &spec.ifname)).chain(far).find(|(identity, _)| is_meant(guest, identity))
 }
 
 /// Whether a caller means this guest. It may be gone, so only what was recorded of it is asked.

@@ -13,9 +13,9 @@ use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
-use crate::host::take::Run;
+use crate::host::take::{Run, Visit};
 use crate::host::watch::{LinkEvent, Watch};
-use crate::host::{Refused, mark, sysctl};
+use crate::host::{Refused, Within, mark, sysctl};
 use crate::step::{Step, StepError};
 
 /// Sockets that are kept open.
@@ -104,16 +104,33 @@ impl Kernel {
     ///
     /// # Errors
     /// [`Refused`] names the step; see [`crate::host::Host::take`].
-    pub async fn take(&self, guest: Option<&Netns>, steps: Vec<Step>) -> Result<(), Refused> {
+    pub async fn take<'a>(
+        &self,
+        within: impl Into<Within<'a>> + Send,
+        steps: Vec<Step>,
+    ) -> Result<(), Refused> {
+        let Within { guest, peer } = within.into();
+        self.visit(Visit::Guest { guest: guest.cloned(), peer: peer.cloned() }, steps).await
+    }
+
+    /// Takes steps that would be taken in a guest in the host itself.
+    ///
+    /// # Errors
+    /// As [`Kernel::take`].
+    pub(super) async fn take_in_host(&self, steps: Vec<Step>) -> Result<(), Refused> {
+        self.visit(Visit::Host, steps).await
+    }
+
+    async fn visit(&self, visit: Visit, steps: Vec<Step>) -> Result<(), Refused> {
         let Some(first) = steps.first().map(ToString::to_string) else { return Ok(()) };
         let died = |text: String| Refused {
             index: 0,
             error: StepError::Kernel { step: first.clone(), errno: libc::EAGAIN, text },
         };
-        let (inner, guest) = (self.inner.clone(), guest.cloned());
+        let inner = self.inner.clone();
         let (answer, answered) = oneshot::channel();
         let spawned = thread::Builder::new().name("steps".to_owned()).spawn(move || {
-            let (result, run) = Run::take(&inner, guest, &steps);
+            let (result, run) = Run::take(&inner, visit, &steps);
             // Nobody is left to tell when the caller went away.
             let _unheard = answer.send(result);
             if let Some(run) = run {

@@ -15,6 +15,7 @@ pub mod dhcp;
 pub mod facts;
 mod guest_events;
 mod guest_link;
+mod guest_request;
 mod guest_watch;
 mod holder;
 pub mod kernel;
@@ -28,6 +29,7 @@ pub mod netlink;
 pub mod netns;
 mod offload;
 mod ovs_steps;
+mod pair;
 pub mod port_vlans;
 pub mod real;
 mod route;
@@ -48,8 +50,26 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// [`Refused`] names the step. Steps after it may have been taken, too, when they went to the kernel together;
     /// undoing a step that was not taken does no harm.
-    fn take(&self, guest: Option<&Netns>, steps: &[Step])
-    -> impl Future<Output = Result<(), Refused>> + Send;
+    fn take<'a>(
+        &'a self,
+        within: impl Into<Within<'a>> + Send,
+        steps: &'a [Step],
+    ) -> impl Future<Output = Result<(), Refused>> + Send;
+}
+
+/// The guests that steps are taken in, as far as they are open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Within<'a> {
+    /// The guest.
+    pub guest: Option<&'a Netns>,
+    /// The guest at the other end of a link between two.
+    pub peer: Option<&'a Netns>,
+}
+
+impl<'a> From<Option<&'a Netns>> for Within<'a> {
+    fn from(guest: Option<&'a Netns>) -> Self {
+        Self { guest, peer: None }
+    }
 }
 
 /// A step that was refused.

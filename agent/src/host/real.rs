@@ -1,9 +1,8 @@
 //! The one host that is no test's: its kernel and its Open vSwitch.
 
 use crate::host::kernel::Kernel;
-use crate::host::netns::Netns;
-use crate::host::{Host, Refused, dhcp, ovs_steps};
-use crate::step::{Place, Step};
+use crate::host::{Host, Refused, Within, dhcp, ovs_steps};
+use crate::step::{Far, Place, Step};
 use crate::switches::ovs::Ovs;
 
 /// Takes each step where it lies.
@@ -31,14 +30,19 @@ impl RealHost {
 }
 
 impl Host for RealHost {
-    async fn take(&self, guest: Option<&Netns>, steps: &[Step]) -> Result<(), Refused> {
+    async fn take<'a>(
+        &'a self,
+        within: impl Into<Within<'a>> + Send,
+        steps: &'a [Step],
+    ) -> Result<(), Refused> {
+        let within = within.into();
         let mut index = 0;
-        // Neighbours in the list that the kernel takes share one visit to the guest.
-        for run in steps.chunk_by(|a, b| a.place() == Place::Kernel && b.place() == Place::Kernel) {
+        // Neighbours in the list that the kernel takes at one place share one visit there.
+        for run in steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)) {
             let result = match run[0].place() {
-                Place::Kernel => self.kernel.take(guest, run.to_vec()).await,
+                Place::Kernel => self.visit(within, run).await,
                 Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
-                Place::Dhcp => dhcp::take(&self.kernel, guest, &run[0])
+                Place::Dhcp => dhcp::take(&self.kernel, within.guest, &run[0])
                     .await
                     .map_err(|error| Refused { index: 0, error }),
                 Place::Ovs => {
@@ -49,5 +53,33 @@ impl Host for RealHost {
             index += run.len();
         }
         Ok(())
+    }
+}
+
+impl RealHost {
+    /// Takes steps that all are for one place.
+    async fn visit(&self, within: Within<'_>, steps: &[Step]) -> Result<(), Refused> {
+        let plain = steps.iter().map(|step| match step {
+            Step::There { what, .. } => (**what).clone(),
+            step => step.clone(),
+        });
+        let plain: Vec<Step> = plain.collect();
+        match whither(&steps[0]) {
+            None => self.kernel.take(within, plain).await,
+            Some(Far::Guest) => self.kernel.take(within.peer, plain).await,
+            Some(Far::Host) => self.kernel.take_in_host(plain).await,
+        }
+    }
+}
+
+fn is_kernels(step: &Step) -> bool {
+    step.place() == Place::Kernel
+}
+
+/// At which other end a step is taken, if it is.
+fn whither(step: &Step) -> Option<Far> {
+    match step {
+        Step::There { whither, .. } => Some(*whither),
+        _ => None,
     }
 }

@@ -7,29 +7,39 @@ use std::time::{Duration, Instant};
 use pipewright_api::net::LinkName;
 use uuid::Uuid;
 
-use crate::host::address::Detection;
+use crate::host::guest_request::{is_guest_request, pardon, request};
 use crate::host::kernel::Inner;
 use crate::host::link::{LinkFacts, Operstate};
-use crate::host::netlink::{KernelError, Request, Requests};
+use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
 use crate::host::watch::{Seen, Which};
 use crate::host::{
-    Refused, address, announce, bridge, guest_link, link, lower, mark, offload, port_vlans, route,
-    saved_route, sys, sysctl, vlan_link,
+    Refused, announce, bridge, guest_link, link, lower, mark, offload, pair, port_vlans, sys, sysctl,
+    vlan_link,
 };
-use crate::step::{Expected, Place, Step, StepError, Veth};
+use crate::step::{Expected, Far, Step, StepError, Veth};
 
 /// How long a link may take to pass frames.
 const FORWARDING: Duration = Duration::from_secs(10);
 /// How long the kernel may take to delete a link; others that change links hold it up.
 const DELETION: Duration = Duration::from_secs(60);
 
+/// Where a list of steps is taken.
+pub(super) enum Visit {
+    /// In a guest as far as it is open, and in the host. A pair's other end may be in a second guest.
+    Guest { guest: Option<Netns>, peer: Option<Netns> },
+    /// In the host, also what would be taken in a guest.
+    Host,
+}
+
 /// One list of steps on its way.
 pub(super) struct Run<'a> {
     pub(super) kernel: &'a Inner,
     host: Requests,
     pub(super) guest: Option<Guest>,
+    /// Where the other end of a pair is to be.
+    far: Option<Netns>,
     /// What takes long to close.
     pub(super) close_later: Vec<OwnedFd>,
 }
@@ -44,7 +54,7 @@ impl<'a> Run<'a> {
     /// Takes all steps, on a thread that ends afterwards. What is given back is to be dropped after the answer.
     pub(super) fn take(
         kernel: &'a Inner,
-        guest: Option<Netns>,
+        visit: Visit,
         steps: &[Step],
     ) -> (Result<(), Refused>, Option<Self>) {
         let refused =
@@ -57,24 +67,42 @@ impl<'a> Run<'a> {
             Ok(host) => host,
             Err(error) => return (Err(refused(0, error.into())), None),
         };
-        let mut run = Self { kernel, host, guest: None, close_later: Vec::new() };
-        if let (Some(netns), Some(first)) = (guest, steps.iter().position(needs_guest)) {
-            match enter(kernel, netns) {
-                Ok(guest) => run.guest = Some(guest),
-                Err(error) => return (Err(refused(first, error)), Some(run)),
-            }
+        let mut run = Self { kernel, host, guest: None, far: None, close_later: Vec::new() };
+        if let Some(first) = steps.iter().position(needs_guest)
+            && let Err(error) = run.go(visit, steps)
+        {
+            return (Err(refused(first, error)), Some(run));
         }
-        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_)));
+        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)));
         let attaching = is_attach.then(|| kernel.deleter.attaching());
         let result = run.take_all(steps);
         drop(attaching);
         (result, Some(run))
     }
 
+    /// Takes the thread to where the steps are taken.
+    fn go(&mut self, visit: Visit, steps: &[Step]) -> Result<(), KernelError> {
+        match visit {
+            Visit::Guest { guest: Some(guest), peer } => {
+                let leads_here =
+                    |step: &Step| matches!(step, Step::CreatePair(pair) if pair.whither == Far::Host);
+                self.far = match steps.iter().any(leads_here) {
+                    true => Some(Netns::own()?),
+                    false => peer,
+                };
+                self.guest = Some(enter(self.kernel, guest)?);
+            }
+            Visit::Guest { guest: None, .. } => {}
+            Visit::Host => self.guest = Some(Guest { netns: Netns::own()?, requests: Requests::open()? }),
+        }
+        Ok(())
+    }
+
     /// Gives the host's socket back, and closes what is left.
     pub(super) fn finish(self) {
         self.kernel.sockets.put_back(self.host);
         drop(self.guest);
+        drop(self.far);
         drop(self.close_later);
     }
 
@@ -110,6 +138,11 @@ impl<'a> Run<'a> {
                     None => Err(StepError::GuestGone),
                 };
             }
+            Step::CreatePair(pair) => match (&mut self.guest, &self.far) {
+                (Some(guest), Some(far)) => pair::create(&mut guest.requests, far, pair),
+                (None, _) | (_, None) => return Err(StepError::GuestGone),
+            },
+            Step::There { .. } => Err(KernelError::new(libc::EINVAL, "this step is taken at the other end")),
             Step::DeleteGuestLink { id, ifname, netns_id } => match (&mut self.guest, netns_id) {
                 (Some(guest), _) => guest_link::delete(&mut guest.requests, None, *id, ifname),
                 (None, Some(_)) => guest_link::delete(&mut self.host, *netns_id, *id, ifname),
@@ -284,21 +317,8 @@ impl<'a> Run<'a> {
 
 /// Steps that need the guest's namespace; some of them cannot do without.
 fn needs_guest(step: &Step) -> bool {
-    step.is_in_guest() || matches!(step, Step::CreateVeth(_) | Step::CreateLink(_) | Step::Verify(_))
-}
-
-/// Steps that are one netlink request in the guest.
-fn is_guest_request(step: &Step) -> bool {
-    debug_assert_eq!(step.place(), Place::Kernel);
-    matches!(
-        step,
-        Step::SetUp { .. }
-            | Step::AddAddress { .. }
-            | Step::AddRoute(_)
-            | Step::RemoveRoute(_)
-            | Step::SetAsideRoute(_)
-            | Step::RestoreRoute(_)
-    )
+    step.is_in_guest()
+        || matches!(step, Step::CreateVeth(_) | Step::CreateLink(_) | Step::CreatePair(_) | Step::Verify(_))
 }
 
 fn enter(kernel: &Inner, netns: Netns) -> Result<Guest, KernelError> {
@@ -329,41 +349,6 @@ fn create_veth(host: &mut Requests, guest: &Guest, veth: &Veth) -> Result<(), Ke
         }
         Err(error) => Err(error),
     }
-}
-
-/// The request of a step in the guest; `None` when there is nothing to do.
-fn request(requests: &Requests, step: &Step) -> Result<Option<Request>, KernelError> {
-    Ok(match step {
-        Step::SetUp { ifname } => Some(link::set_up(ifname)),
-        Step::AddAddress { ifname, address, is_checked } => {
-            let detection = if *is_checked { Detection::With } else { Detection::Without };
-            Some(address::add(link::index(requests, ifname)?, *address, detection))
-        }
-        Step::AddRoute(route) => Some(route::add(route, link::index(requests, &route.ifname)?)),
-        Step::RemoveRoute(route) => match link::index(requests, &route.ifname) {
-            Ok(index) => Some(route::remove(route, index)),
-            Err(error) if error.errno == libc::ENODEV => None,
-            Err(error) => return Err(error),
-        },
-        Step::SetAsideRoute(saved) => Some(saved_route::set_aside(saved)?),
-        Step::RestoreRoute(saved) => Some(saved_route::restore(saved)?),
-        _ => None,
-    })
-}
-
-/// What a refused undo may be refused for.
-fn pardon(requests: &mut Requests, step: &Step, error: KernelError) -> Result<(), KernelError> {
-    let is_pardoned = match step {
-        Step::RemoveRoute(_) | Step::SetAsideRoute(_) => matches!(error.errno, libc::ESRCH | libc::ENODEV),
-        Step::RestoreRoute(_) if error.errno == libc::EEXIST => true,
-        // Over a link that is gone or down there are no routes: the kernel itself would have removed it.
-        Step::RestoreRoute(saved) => match saved_route::oif(saved)? {
-            Some(oif) => !link::is_up(requests, oif)?,
-            None => false,
-        },
-        _ => false,
-    };
-    if is_pardoned { Ok(()) } else { Err(error) }
 }
 
 pub(super) fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {

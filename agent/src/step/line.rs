@@ -44,6 +44,11 @@ impl fmt::Display for Step {
                 )
             }
             Self::CreateLink(link) => link.fmt(f),
+            Self::CreatePair(pair) => pair.fmt(f),
+            Self::There { whither, what } => {
+                let line = what.to_string();
+                write!(f, "{whither}: {}", line.strip_prefix("guest: ").unwrap_or(&line))
+            }
             Self::DeleteGuestLink { ifname, .. } => write!(f, "guest: ip link del {ifname}"),
             Self::EnsureVlanLink { link, parent, vlan } => {
                 write!(f, "ip link add link {parent} name {link} up type vlan id {vlan}")
@@ -96,6 +101,7 @@ impl fmt::Display for Step {
             Self::Verify(expected) => match &expected.ends {
                 Ends::Pair(veth) => write!(f, "read back {} and {}", veth.host_end, veth.guest_end),
                 Ends::Single(link) => write!(f, "read back {}", link.name),
+                Ends::Either(end) => write!(f, "read back {}", end.name),
             },
             Self::Announce { ifname, addresses, .. } => {
                 write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;

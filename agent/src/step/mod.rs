@@ -19,6 +19,7 @@ mod error;
 mod guest_link;
 mod lease;
 mod line;
+mod pair;
 mod place;
 mod saved;
 mod sharing;
@@ -27,6 +28,7 @@ pub use address::{AwaitedAddress, Ipv6Setting, Probe};
 pub use error::StepError;
 pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
+pub use pair::{End, Far, Pair};
 pub use place::Place;
 pub use saved::SavedRoute;
 pub use sharing::{Shared, needs};
@@ -67,6 +69,15 @@ pub enum Step {
     },
     /// Makes a veth pair, the guest's end born in the guest under its final name.
     CreateVeth(Veth),
+    /// Makes a veth pair that is plugged into nothing, both ends under their final names.
+    CreatePair(Pair),
+    /// Takes a step at the other end of such a pair: one that would be taken in the guest is taken there.
+    There {
+        /// Where that is.
+        whither: Far,
+        /// The step.
+        what: Box<Step>,
+    },
     /// Gives a port of a linux bridge these VLANs and no others, not even the bridge's default one; then sets it up.
     JoinVlans {
         /// The port.
@@ -299,6 +310,8 @@ pub enum Ends {
     Pair(Veth),
     /// One in the guest.
     Single(GuestLink),
+    /// One of a pair that is plugged into nothing, wherever it is.
+    Either(End),
 }
 
 impl Step {
@@ -312,6 +325,13 @@ impl Step {
                 Some(Self::PassVlans { bridge: bridge.clone(), uplink: uplink.clone() })
             }
             Self::CreateVeth(veth) => Some(Self::DeleteLink { id: veth.id, link: veth.host_end.clone() }),
+            // Either end takes the other along.
+            Self::CreatePair(Pair { id, far, whither: Far::Host, .. }) => {
+                Some(Self::DeleteLink { id: *id, link: far.name.clone() })
+            }
+            Self::CreatePair(Pair { id, near, whither: Far::Guest, .. }) => {
+                Some(Self::DeleteGuestLink { id: *id, ifname: near.name.clone(), netns_id: None })
+            }
             Self::CreateLink(link) => {
                 Some(Self::DeleteGuestLink { id: link.id, ifname: link.name.clone(), netns_id: None })
             }
@@ -336,6 +356,8 @@ impl Step {
             | Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
             | Self::JoinVlans { .. }
+            // What is set on the other end goes with it.
+            | Self::There { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }
             | Self::ReleaseVlanLink { .. }

@@ -30,6 +30,8 @@ impl Step {
             | Self::FilterVlans { .. }
             | Self::PassVlans { .. }
             | Self::CreateVeth(_)
+            | Self::CreatePair(_)
+            | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)

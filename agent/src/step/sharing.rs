@@ -34,6 +34,8 @@ impl Step {
             Self::EnsureBridge { .. }
             | Self::FilterVlans { .. }
             | Self::CreateVeth(_)
+            | Self::CreatePair(_)
+            | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)
@@ -86,6 +88,8 @@ impl Step {
             Self::SetHostLinkUp { link } => [Some(Shared::Link(link)), None],
             Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
+            | Self::CreatePair(_)
+            | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }

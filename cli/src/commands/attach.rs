@@ -9,7 +9,7 @@ use pipewright_api::dhcp::{ClientId, Dhcp, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, Route, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, Peer, Route, Uplink, Vlan,
 };
 use pipewright_api::wire;
 use uuid::Uuid;
@@ -53,6 +53,10 @@ Examples:
     pwctl attach mac:02:00:5e:10:00:01 docker:web --ip 192.0.2.10/24
   A link that leads nowhere:
     pwctl attach dummy docker:web --ip 192.0.2.10/32
+  Between the guest and the host, and nobody else:
+    pwctl attach host docker:web --ip 192.0.2.2/31 --host-ip 192.0.2.3/31 --host-ifname web0
+  Between two guests:
+    pwctl attach guest:docker:db docker:web --ifname db0 --ip 192.0.2.4/31 --peer-ifname web0 --peer-ip 192.0.2.5/31
   What would be done, as `ip` and `ovs-vsctl` would say it:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --dry-run
 
@@ -61,7 +65,8 @@ again with the same --request-id makes it once at most; `pwctl operation ID`
 only asks.")]
 pub(crate) struct Attach {
     /// What it is plugged into: a bridge, made when it is missing and its name begins with `br` or `ovs`; another link of the
-    /// host, such as a NIC, by its name or as mac:ADDRESS; or dummy for nothing
+    /// host, such as a NIC, by its name or as mac:ADDRESS; dummy for nothing; host for the host itself; guest:GUEST for another
+    /// guest
     #[arg(value_name = "UPLINK", value_parser = values::checked::<Uplink>)]
     uplink: Uplink,
     /// Whose link: docker:NAME, podman:NAME, lxc:NAME, containerd:ID, crio:ID, machined:NAME, pid:N, netns:NAME, or a name that is
@@ -90,9 +95,15 @@ pub(crate) struct Attach {
     /// Name of the link in the guest
     #[arg(long, default_value = "eth1", value_name = "NAME", value_parser = values::checked::<LinkName>)]
     ifname: LinkName,
-    /// Name of the host's end, on a bridge [default: pw and 12 characters]
+    /// Name of the host's end, on a bridge or of a link to the host [default: pw and 12 characters]
     #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
     host_ifname: Option<LinkName>,
+    /// Address with prefix length of the other end of a link to the host or to another guest; once for each address
+    #[arg(long = "peer-ip", visible_alias = "host-ip", value_name = "CIDR", value_parser = values::checked::<InterfaceAddr>)]
+    peer_ips: Vec<InterfaceAddr>,
+    /// Name of the other end of a link to another guest [default: eth1]
+    #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
+    peer_ifname: Option<LinkName>,
     /// MAC address, or U:WORD for one derived from a word [default: derived from the attachment's id]
     #[arg(long, value_name = "MAC|U:SEED", value_parser = values::checked::<MacAddr>)]
     mac: Option<MacAddr>,
@@ -105,7 +116,7 @@ pub(crate) struct Attach {
     /// MTU in bytes [default: the uplink's]
     #[arg(long, value_name = "BYTES", value_parser = values::mtu)]
     mtu: Option<Mtu>,
-    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan or dummy; auto looks what the uplink is: on a NIC it is macvlan
+    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy or ptp; auto looks what the uplink is: on a NIC it is macvlan
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = values::kind)]
     kind: Auto<Kind>,
     /// How links share their NIC: bridge, private, vepa or passthru (macvlan), l2, l3 or l3s (ipvlan) [default: bridge, l2]
@@ -180,6 +191,7 @@ impl Attach {
             gateways: self.gateways,
             routes: self.routes,
             duplicate_check: self.check_duplicates,
+            peer: Peer { ifname: self.peer_ifname, addresses: self.peer_ips },
             labels: labels(self.labels)?,
         };
         spec.check().map_err(|failure| Failed::Usage(in_arguments(failure.message())))?;
@@ -201,7 +213,7 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 17] = [
+    const ARGUMENTS: [(&str, &str); 20] = [
         ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),
@@ -210,6 +222,9 @@ fn in_arguments(message: &str) -> String {
         ("spec.dhcp.client_id", "--client-id"),
         ("spec.gateways", "--gateway"),
         ("spec.routes", "--route"),
+        ("spec.dhcp", "--dhcp"),
+        ("spec.peer_ifname", "--peer-ifname"),
+        ("spec.peer_cidrs", "--peer-ip"),
         ("spec.ifname", "--ifname"),
         ("spec.host_ifname", "--host-ifname"),
         ("spec.mac", "--mac"),

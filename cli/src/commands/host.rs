@@ -48,7 +48,8 @@ fn lines(answer: &wire::ShowResponse) -> String {
             | wire::Kind::Macvlan
             | wire::Kind::Ipvlan
             | wire::Kind::Vlan
-            | wire::Kind::Dummy => "?",
+            | wire::Kind::Dummy
+            | wire::Kind::Ptp => "?",
         };
         let ours = if bridge.ours { "yes" } else { "no" };
         let ports = or_dash(&bridge.ports.join(" "));

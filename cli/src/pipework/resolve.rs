@@ -5,7 +5,7 @@ use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, VlanId};
 use pipewright_api::spec::{
-    Addressing as Wanted, AttachmentSpec, DuplicateCheck, Kind, SwitchKind, Uplink, Vlan,
+    Addressing as Wanted, AttachmentSpec, DuplicateCheck, Kind, Peer, SwitchKind, Uplink, Vlan,
 };
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
@@ -72,7 +72,7 @@ pub(super) fn spec(
     let spec = AttachmentSpec {
         guest: form.guest.clone(),
         // -l is for bridges; pipework reads it and has no use for it otherwise.
-        host_ifname: if kind.has_host_end() { host_ifname() } else { None },
+        host_ifname: if kind.has_host_end(&uplink) { host_ifname() } else { None },
         ifname,
         uplink,
         kind: Some(kind),
@@ -84,6 +84,7 @@ pub(super) fn spec(
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
         duplicate_check: DuplicateCheck::Off,
+        peer: Peer::default(),
         labels,
     };
     spec.check().map_err(|failure| Refused::because(failure.message()))?;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu};
-use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Route, Vlan};
+use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Peer, Route, Vlan};
 
 use super::segments::{address, stands_for_a_host};
 use super::{Attachment, Known, Segment, Switch, listed, unknown};
@@ -96,6 +96,7 @@ impl Reader<'_> {
             gateways,
             routes,
             duplicate_check: duplicate_check.unwrap_or(segment.duplicate_check),
+            peer: Peer::default(),
             labels: Labels::default(),
         };
         self.fits_together(&spec, notes);

@@ -40,6 +40,7 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         observed: attachment.observed.map(ObservedLink::from),
         leftovers: attachment.leftovers,
         lease: attachment.lease.map(|given| lease(given, &at.field("lease"))).transpose()?,
+        peer: attachment.peer.map(|peer| guest(peer, &at.field("peer"))).transpose()?,
     })
 }
 
@@ -110,6 +111,7 @@ impl From<Attachment> for wire::Attachment {
             observed: attachment.observed.map(wire::ObservedLink::from),
             leftovers: attachment.leftovers,
             lease: attachment.lease.map(wire::Lease::from),
+            peer: attachment.peer.map(wire::GuestIdentity::from),
         }
     }
 }

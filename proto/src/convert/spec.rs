@@ -12,7 +12,7 @@ use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Route,
+    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route,
     SwitchKind, SwitchSpec, UplinkSpec, Vlan,
 };
 use crate::wire;
@@ -20,7 +20,7 @@ use crate::wire::attachment_spec as oneof;
 
 /// The name of a guest's link when the caller does not say.
 pub(super) const IFNAME_DEFAULT: &str = "eth1";
-const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan and dummy";
+const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan, dummy and ptp";
 
 impl TryFrom<wire::AttachmentSpec> for AttachmentSpec {
     type Error = Failure;
@@ -76,6 +76,12 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
         gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
         routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
         duplicate_check: duplicate_check(spec.duplicate_check, &at.field("duplicate_check"))?,
+        peer: Peer {
+            ifname: at.field("peer_ifname").optional(&spec.peer_ifname)?,
+            addresses: at
+                .field("peer_cidrs")
+                .list(spec.peer_cidrs, LIST_MAX, |at, text| at.required(&text))?,
+        },
         labels: Labels::try_from(spec.labels).map_err(|why| at.field("labels").refuse(why))?,
     })
 }
@@ -90,6 +96,7 @@ pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
         wire::Kind::Ipvlan => Some(Kind::Ipvlan),
         wire::Kind::Vlan => Some(Kind::Vlan),
         wire::Kind::Dummy => Some(Kind::Dummy),
+        wire::Kind::Ptp => Some(Kind::Ptp),
     }))
 }
 
@@ -99,7 +106,7 @@ pub(super) fn switch_kind(value: i32, at: &At<'_>) -> Result<SwitchKind, Failure
     match kind(value, at)?.ok_or_else(required)? {
         Kind::LinuxBridge => Ok(SwitchKind::LinuxBridge),
         Kind::Ovs => Ok(SwitchKind::Ovs),
-        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy) => {
+        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp) => {
             Err(at.refuse(format_args!("{other} is no kind of bridge: use linux-bridge or ovs")))
         }
     }
@@ -211,6 +218,8 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
             routes: spec.routes.into_iter().map(wire::Route::from).collect(),
             duplicate_check: wire::DuplicateCheck::from(spec.duplicate_check).into(),
+            peer_ifname: spec.peer.ifname.map(String::from).unwrap_or_default(),
+            peer_cidrs: spec.peer.addresses.into_iter().map(String::from).collect(),
             labels: spec.labels.into(),
         }
     }
@@ -225,6 +234,7 @@ impl From<Kind> for wire::Kind {
             Kind::Ipvlan => Self::Ipvlan,
             Kind::Vlan => Self::Vlan,
             Kind::Dummy => Self::Dummy,
+            Kind::Ptp => Self::Ptp,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::{ParseError, as_text};
 
 /// How a caller names a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum GuestRef {
     /// `docker:NAME`, or a full or shortened container id.
@@ -35,7 +35,7 @@ pub enum GuestRef {
 }
 
 /// A container of containerd.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerdRef {
     /// `None`: any namespace of containerd's.
     pub namespace: Option<String>,

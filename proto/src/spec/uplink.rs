@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::GuestRef;
 use crate::net::{LinkName, MacAddr, ParseError, as_text};
 
 /// What a link is plugged into, or comes from.
@@ -17,6 +18,10 @@ pub enum Uplink {
     Mac(MacAddr),
     /// `dummy`: nothing.
     Dummy,
+    /// `host`: the host itself.
+    Host,
+    /// `guest:GUEST`: another guest of the host.
+    Guest(GuestRef),
 }
 
 impl Uplink {
@@ -24,7 +29,7 @@ impl Uplink {
     pub fn link(&self) -> Option<&LinkName> {
         match self {
             Self::Link(name) => Some(name),
-            Self::Mac(_) | Self::Dummy => None,
+            Self::Mac(_) | Self::Dummy | Self::Host | Self::Guest(_) => None,
         }
     }
 }
@@ -46,7 +51,11 @@ impl FromStr for Uplink {
             }
             Some(address) => Ok(Self::Mac(address.parse()?)),
             None if text == "dummy" => Ok(Self::Dummy),
-            None => Ok(Self::Link(text.parse()?)),
+            None if text == "host" => Ok(Self::Host),
+            None => match text.strip_prefix("guest:") {
+                Some(guest) => Ok(Self::Guest(guest.parse()?)),
+                None => Ok(Self::Link(text.parse()?)),
+            },
         }
     }
 }
@@ -57,6 +66,8 @@ impl fmt::Display for Uplink {
             Self::Link(name) => name.fmt(f),
             Self::Mac(address) => write!(f, "mac:{address}"),
             Self::Dummy => f.write_str("dummy"),
+            Self::Host => f.write_str("host"),
+            Self::Guest(guest) => write!(f, "guest:{guest}"),
         }
     }
 }
@@ -145,14 +156,18 @@ mod tests {
 
     #[test]
     fn uplinks_and_modes_survive_their_text() {
-        for text in ["br0", "eth1.100", "mac:02:00:5e:10:00:01", "dummy"] {
+        for text in
+            ["br0", "eth1.100", "mac:02:00:5e:10:00:01", "dummy", "host", "guest:db", "guest:docker:db"]
+        {
             assert_eq!(text.parse::<Uplink>().unwrap().to_string(), text);
         }
         assert_eq!("mac:02:00:5E:AA:BB:CC".parse::<Uplink>(), "mac:02:00:5e:aa:bb:cc".parse());
         for (mode, word) in MODES {
             assert_eq!((word.parse(), mode.to_string()), (Ok(mode), word.to_owned()));
         }
-        for text in ["mac:", "mac:eth0", "mac:U:seed", "mac:01:00:5e:00:00:01", ""] {
+        for text in
+            ["guest:", "guest:pid:1", "host:a", "mac:", "mac:eth0", "mac:U:seed", "mac:01:00:5e:00:00:01", ""]
+        {
             assert!(text.parse::<Uplink>().is_err(), "{text} was taken");
         }
     }

@@ -51,6 +51,8 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
                 route("203.0.113.0/24", ""),
             ],
             duplicate_check: 0,
+            peer_ifname: String::new(),
+            peer_cidrs: Vec::new(),
             labels: [("example.owner".to_owned(), "web team".to_owned())].into(),
         }),
         dry_run: false,
@@ -244,6 +246,45 @@ fn kinds() -> Vec<Row> {
         with("a sub-interface without VLAN", "spec.vlan", Kind::Vlan, |_| ()),
         with("a trunk of a macvlan", "spec.trunk_vlans", Kind::Macvlan, |spec| spec.vlan = trunk(&[100])),
         with("every VLAN of an ipvlan", "spec.every_vlan", Kind::Ipvlan, every),
+        row("a ptp", "spec.uplink", "br0", Kind::Ptp, Mode::Unspecified),
+        row("a ptp", "spec.uplink", "mac:02:00:5e:10:00:01", Kind::Ptp, Mode::Unspecified),
+        row("a macvlan", "spec.kind", "host", Kind::Macvlan, Mode::Unspecified),
+        row("a port", "spec.kind", "guest:db", Kind::Ovs, Mode::Unspecified),
+        row("a mode of a ptp", "spec.mode", "host", Kind::Unspecified, Mode::Bridge),
+        of_spec("a link of a guest to itself", "spec.uplink", |spec| {
+            spec.uplink = "guest:docker:web".to_owned();
+        }),
+        of_spec("a host end in another guest", "spec.host_ifname", |spec| {
+            spec.uplink = "guest:db".to_owned();
+        }),
+        of_spec("a peer's name on a bridge", "spec.peer_ifname", |spec| spec.peer_ifname = "eth1".to_owned()),
+        of_spec("a peer's name in the host", "spec.peer_ifname", |spec| {
+            spec.uplink = "host".to_owned();
+            spec.peer_ifname = "eth1".to_owned();
+        }),
+        of_spec("a reserved peer's name", "spec.peer_ifname", |spec| {
+            (spec.uplink, spec.host_ifname) = ("guest:db".to_owned(), String::new());
+            spec.peer_ifname = "pw0".to_owned();
+        }),
+        of_spec("a peer's address on a bridge", "spec.peer_cidrs", |spec| {
+            spec.peer_cidrs = vec!["192.0.2.1/24".to_owned()];
+        }),
+        of_spec("a peer's address that is none", "spec.peer_cidrs[0]", |spec| {
+            spec.uplink = "host".to_owned();
+            spec.peer_cidrs = vec!["192.0.2.1".to_owned()];
+        }),
+        of_spec("one address at both ends", "spec.peer_cidrs[1]", |spec| {
+            spec.uplink = "host".to_owned();
+            spec.peer_cidrs = vec!["192.0.2.9/24".to_owned(), "192.0.2.10/24".to_owned()];
+        }),
+        of_spec("a VLAN of a ptp", "spec.access_vlan", |spec| {
+            spec.uplink = "host".to_owned();
+            spec.vlan = Some(Vlan::AccessVlan(100));
+        }),
+        of_spec("DHCP on a ptp", "spec.dhcp", |spec| {
+            spec.uplink = "host".to_owned();
+            spec.addressing = Some(Addressing::Dhcp(wire::Dhcp::default()));
+        }),
         with("a VLAN of a dummy", "spec.access_vlan", Kind::Dummy, |spec| {
             spec.vlan = Some(Vlan::AccessVlan(100));
         }),

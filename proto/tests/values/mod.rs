@@ -15,7 +15,7 @@ use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
     Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, GuestRef, HostSpec, IpvlanMode,
-    Kind, MacvlanMode, Mode, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
+    Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};
@@ -43,6 +43,7 @@ pub(crate) fn guest() -> impl Strategy<Value = GuestRef> {
         name().prop_map(|file| GuestRef::NetnsPath(format!("/run/netns/{file}").into())),
         name().prop_map(GuestRef::Bare),
     ]
+    .boxed()
 }
 
 pub(crate) fn mac() -> impl Strategy<Value = MacAddr> {
@@ -84,7 +85,11 @@ pub(crate) fn port() -> impl Strategy<Value = (Uplink, Option<Kind>, Option<Mode
             .prop_map(|(nic, mode, vlan)| { (nic, Some(Kind::Ipvlan), mode.map(Mode::Ipvlan), vlan) }),
         (nic(), access()).prop_map(|(nic, vlan)| (nic, Some(Kind::Vlan), None, Some(vlan))),
         option::of(Just(Kind::Dummy)).prop_map(|kind| (Uplink::Dummy, kind, None, None)),
+        option::of(Just(Kind::Ptp)).prop_map(|kind| (Uplink::Host, kind, None, None)),
+        guest().prop_map(|guest| (Uplink::Guest(guest), None, None, None)),
     ]
+    // On the heap: what a test thread's stack holds is little.
+    .boxed()
 }
 
 /// Own addresses end in 1 to 99 in subnets below 10.0.0.0/8 and 2001:db8::/33; routers end in 100 and more.
@@ -178,21 +183,32 @@ prop_compose! {
         addressing in addressing(),
         routers in (option::of(router(false)), option::of(router(true))),
         routes in routes(),
+        (peer_ifname, peer_hosts) in (option::of(link_name("x")), btree_set(1u8..100, 0..3)),
         labels in labels(),
         check in prop_oneof![Just(DuplicateCheck::Off), Just(DuplicateCheck::Quick), Just(DuplicateCheck::Full)],
     ) -> AttachmentSpec {
+        let is_ptp = matches!(uplink, Uplink::Host | Uplink::Guest(_));
+        let addressing = match addressing {
+            Addressing::Dhcp(_) if is_ptp => Addressing::None,
+            addressing => addressing,
+        };
+        let peer_address = |host: u8| format!("172.16.0.{host}/24").parse().unwrap();
+        let peer = Peer {
+            ifname: peer_ifname.filter(|_| matches!(uplink, Uplink::Guest(_))),
+            addresses: peer_hosts.into_iter().filter(|_| is_ptp).map(peer_address).collect(),
+        };
         let own = addressing.addresses();
         let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
         let gateways = [routers.0, routers.1].into_iter().flatten().filter(reachable).collect();
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
         let spec = AttachmentSpec {
             guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
-            labels, duplicate_check: DuplicateCheck::Off,
+            peer, labels, duplicate_check: DuplicateCheck::Off,
         };
         let checked = AttachmentSpec { duplicate_check: check, ..spec.clone() };
         let spec = if checked.check().is_ok() { checked } else { spec };
         // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
-        let is_pair = spec.known_kind().is_none_or(Kind::has_host_end);
+        let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
         let has_parents_mac = spec.kind == Some(Kind::Ipvlan) || mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
         AttachmentSpec {
             host_ifname: host_ifname.filter(|_| is_pair),
@@ -213,10 +229,7 @@ pub(crate) fn host_spec() -> impl Strategy<Value = HostSpec> {
         let switch = |(index, (ovs, trunk)): (usize, (bool, Option<BTreeSet<VlanId>>))| SwitchSpec {
             name: format!("s{index}").parse().unwrap(),
             kind: if ovs { SwitchKind::Ovs } else { SwitchKind::LinuxBridge },
-            uplink: trunk.map(|trunk| UplinkSpec {
-                link: format!("u{index}").parse().unwrap(),
-                trunk: if ovs { trunk } else { BTreeSet::new() },
-            }),
+            uplink: trunk.map(|trunk| UplinkSpec { link: format!("u{index}").parse().unwrap(), trunk }),
         };
         for (index, attachment) in attachments.iter_mut().enumerate() {
             attachment.ifname = format!("x{index}").parse().unwrap();
@@ -260,7 +273,7 @@ pub(crate) fn failure() -> impl Strategy<Value = Failure> {
 prop_compose! {
     pub(crate) fn attachment()(
         id in id(),
-        spec in spec(),
+        spec in spec().boxed(),
         state in prop::sample::select(vec![
             State::Attaching, State::Attached, State::Detaching, State::Detached, State::Incomplete,
         ]),
@@ -283,8 +296,9 @@ prop_compose! {
         (plan, leftovers) in (vec(".{0,20}", 0..4), vec(".{0,20}", 0..4)),
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
         lease in option::of(lease()),
+        peer in option::of(any::<u64>()),
     ) -> Attachment {
-        let is_pair = spec.known_kind().is_none_or(Kind::has_host_end);
+        let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
         let host_ifname = is_pair.then(|| LinkName::derived(host_end));
         let observed = observed.map(|(present, operstate, mtu, bridge, ofport, ovs_error)| {
             ObservedLink { present, operstate, mtu, bridge, ofport, ovs_error }
@@ -293,6 +307,9 @@ prop_compose! {
             id,
             spec: AttachmentSpec { host_ifname: host_ifname.clone(), ..spec },
             state,
+            peer: peer.map(|netns_cookie| GuestIdentity {
+                runtime, id: guest_id.clone(), name: name.clone(), pid, netns_cookie, started_at: started_at.clone(),
+            }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
             lease,

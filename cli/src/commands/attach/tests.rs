@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_before_anything_connects() {
         (
             format!("br0 web {ip} --kind direct"),
             "invalid value 'direct' for '--kind <KIND>': direct is not in this version: use auto, linux-bridge, ovs, \
-             macvlan, ipvlan, vlan or dummy",
+             macvlan, ipvlan, vlan, dummy or ptp",
         ),
         (
             format!("ovs0 web {ip} --vlan 4095"),

@@ -24,6 +24,7 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
         }
     }
     mode(spec, at)?;
+    peer(spec, at)?;
     if let Some(kind) = spec.known_kind() {
         vlan(spec, kind, at)?;
         without_host_end(spec, kind, at)?;
@@ -56,11 +57,49 @@ fn uplink(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
         (Uplink::Dummy, Some(kind)) if kind != Kind::Dummy => {
             Err(at_kind.refuse(format_args!("{kind} does not fit the uplink dummy: leave it out")))
         }
-        (Uplink::Mac(_), Some(kind)) if kind.has_host_end() => {
+        (Uplink::Mac(_), Some(kind @ (Kind::LinuxBridge | Kind::Ovs))) => {
             Err(at_kind.refuse(format_args!("{kind} needs a bridge, which is given by its name")))
         }
-        (Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy, _) => Ok(()),
+        (Uplink::Link(_) | Uplink::Mac(_), Some(Kind::Ptp)) => {
+            Err(at.refuse("a ptp leads to the host or to another guest: give host or guest:GUEST"))
+        }
+        (Uplink::Host | Uplink::Guest(_), Some(kind)) if kind != Kind::Ptp => {
+            Err(at_kind.refuse(format_args!("{kind} does not fit the uplink {}: leave it out", spec.uplink)))
+        }
+        (Uplink::Guest(guest), _) if *guest == spec.guest => {
+            Err(at.refuse(format_args!("{guest} is the guest itself: give another")))
+        }
+        (Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy | Uplink::Host | Uplink::Guest(_), _) => Ok(()),
     }
+}
+
+/// What is said of the other end, which has its name in the other guest.
+fn peer(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let (at_ifname, at_cidrs) = (at.field("peer_ifname"), at.field("peer_cidrs"));
+    match (&spec.peer.ifname, &spec.uplink) {
+        (Some(name), Uplink::Guest(_)) => not_reserved(name, &at_ifname)?,
+        (Some(_), Uplink::Host) => return Err(at_ifname.refuse("the host's end is named by host_ifname")),
+        (Some(_), _) => return Err(at_ifname.refuse("only a link to another guest has a named other end")),
+        (None, _) => {}
+    }
+    let is_ptp = matches!(spec.uplink, Uplink::Host | Uplink::Guest(_));
+    if !is_ptp && !spec.peer.addresses.is_empty() {
+        return Err(
+            at_cidrs.refuse("only a link to the host or to another guest gives its other end addresses")
+        );
+    }
+    if is_ptp && matches!(spec.addressing, Addressing::Dhcp(_)) {
+        let why = "no DHCP server is on a link before it is made: give addresses, or none";
+        return Err(at.field("dhcp").refuse(why));
+    }
+    let mut seen: HashSet<IpAddr> = spec.addressing.addresses().iter().map(|own| own.addr()).collect();
+    for (index, address) in spec.peer.addresses.iter().map(|address| address.addr()).enumerate() {
+        if !seen.insert(address) {
+            let why = format_args!("{address} is an address of this link already; leave one out");
+            return Err(at_cidrs.item(index).refuse(why));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a mode is one of the kind's. Without a kind, the uplink decides, and with it the agent.
@@ -75,7 +114,7 @@ fn mode(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
         (Mode::Macvlan(_), Some(Kind::Ipvlan)) => {
             Err(at.refuse(format_args!("{mode} is no mode of ipvlan: use l2, l3 or l3s")))
         }
-        (_, Some(kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy))) => {
+        (_, Some(kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy | Kind::Ptp))) => {
             Err(at.refuse(format_args!("{kind} has no modes: leave it out")))
         }
     }
@@ -83,7 +122,7 @@ fn mode(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
 
 /// What cannot be chosen of a link that is not one of a pair.
 fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
-    if !kind.has_host_end() && spec.host_ifname.is_some() {
+    if !kind.has_host_end(&spec.uplink) && spec.host_ifname.is_some() {
         return Err(at.field("host_ifname").refuse(format_args!("{kind} has no host's end: leave it out")));
     }
     let is_passthru = spec.mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
@@ -97,7 +136,7 @@ fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<()
 /// What a kind of port needs of its VLAN.
 pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
-        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy, None)
+        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy | Kind::Ptp, None)
         | (Kind::LinuxBridge | Kind::Ovs, Some(_))
         | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Access(_))) => Ok(()),
         (Kind::Vlan, None) => Err(at.field("vlan").refuse("a sub-interface is of one VLAN: give it with --vlan")),
@@ -107,8 +146,8 @@ pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(),
         (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Every)) => Err(at
             .field("every_vlan")
             .refuse(format_args!("{kind} is on one VLAN at most: give it with --vlan, or leave it out for all"))),
-        (Kind::Dummy, Some(vlan)) => {
-            Err(at.field(field_of(vlan)).refuse("a dummy link carries no VLAN: leave it out"))
+        (Kind::Dummy | Kind::Ptp, Some(vlan)) => {
+            Err(at.field(field_of(vlan)).refuse(format_args!("{kind} carries no VLAN: leave it out")))
         }
         (Kind::Ovs, None) => Err(at.field("vlan").refuse(
             "a port without a tag is a trunk of every VLAN: ask for one with --vlan, --trunk VID,… or --trunk all",

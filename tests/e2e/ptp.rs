@@ -1,0 +1,251 @@
+//! Links that are plugged into nothing: between a guest and its host, and between two guests.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use pipewright_tests::{Guest, Reach, needs, reach};
+use serde_json::Value;
+
+use crate::macvlan::{address, link};
+use crate::refused_step::unchanged;
+use crate::scene::{Scene, until, with_default_routes};
+
+/// Two guests, the second of which has IPv6 switched off for new links, as Docker's have.
+fn two(scene: &Scene) -> Result<[Arc<Guest>; 2]> {
+    let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
+    let mut sysctl = db.inside()?.command("sysctl")?;
+    pipewright_tests::process::output(sysctl.args(["-q", "-w", "net.ipv6.conf.default.disable_ipv6=1"]))?;
+    Ok([web, db])
+}
+
+fn to_host(guest: &Guest) -> String {
+    format!(
+        "attach host {} --ip 192.0.2.2/31 --ip 2001:db8::2/127 --host-ip 192.0.2.3/31 --host-ip 2001:db8::3/127 \
+         --host-ifname web0 --gateway 192.0.2.3",
+        guest.reference()
+    )
+}
+
+fn to_guest(web: &Guest, db: &Guest) -> String {
+    format!(
+        "attach guest:{} {} --ifname db0 --ip 192.0.2.2/31 --ip 2001:db8::2/127 --peer-ifname web0 \
+         --peer-ip 192.0.2.3/31 --peer-ip 2001:db8::3/127 --gateway 192.0.2.3 --mtu 1400",
+        db.reference(),
+        web.reference()
+    )
+}
+
+#[test]
+fn a_guest_and_its_host_reach_each_other_and_nothing_is_left() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let guest = scene.host.guest("web")?;
+    with_default_routes(&guest)?;
+    let before = scene.snapshot()?;
+
+    scene.ctl(&to_host(&guest))?;
+
+    let inside = guest.inside()?;
+    assert_eq!(reach(&inside, scene.host.inside(), address("192.0.2.3"))?, Reach::BOTH);
+    assert_eq!(reach(scene.host.inside(), &inside, address("2001:db8::2"))?, Reach::BOTH);
+    let listed = &scene.agent.list()?[0];
+    assert_eq!((&listed["spec"]["kind"], &listed["host_ifname"]), (&"KIND_PTP".into(), &"web0".into()));
+    assert_eq!(listed["observed"]["operstate"], "up");
+    assert!(scene.agent.ctl(&to_host(&guest))?.ok()?.stdout.contains("nothing was changed"));
+    scene.ctl(&format!("detach {}", guest.reference()))?;
+
+    before.assert_same(&scene.snapshot()?);
+    scene.lab.finish()
+}
+
+#[test]
+fn ends_of_different_subnets_get_routes_to_each_other() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let guest = scene.host.guest("web")?;
+    let before = scene.snapshot()?;
+
+    scene.ctl(&format!(
+        "attach host {} --ip 192.0.2.10/32 --host-ip 198.51.100.1/32 --gateway 198.51.100.1",
+        guest.reference()
+    ))?;
+
+    let inside = guest.inside()?;
+    assert_eq!(reach(scene.host.inside(), &inside, address("192.0.2.10"))?, Reach::BOTH);
+    assert!(guest.ip("route show default")?.contains("via 198.51.100.1 dev eth1"));
+    scene.ctl(&format!("detach {}", guest.reference()))?;
+    before.assert_same(&scene.snapshot()?);
+    scene.lab.finish()
+}
+
+#[test]
+fn two_guests_reach_each_other_and_both_list_their_link() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let [web, db] = two(&scene)?;
+    with_default_routes(&web)?;
+    let before = scene.snapshot()?;
+
+    scene.ctl(&to_guest(&web, &db))?;
+
+    assert_eq!(reach(&web.inside()?, &db.inside()?, address("192.0.2.3"))?, Reach::BOTH);
+    assert_eq!(reach(&db.inside()?, &web.inside()?, address("2001:db8::2"))?, Reach::BOTH);
+    for (guest, name) in [(&web, "db0"), (&db, "web0")] {
+        assert_eq!(link(guest, name)?["mtu"], 1400);
+        let listed = scene.agent.ctl(&format!("-o json list --guest {}", guest.reference()))?.json()?;
+        let ids: Vec<&Value> = listed["attachments"].as_array().into_iter().flatten().collect();
+        assert_eq!(ids.len(), 1, "{listed}");
+        assert_eq!(ids[0]["peer"]["name"], Value::from(db.reference().trim_start_matches("netns:")));
+    }
+    // Neither name can be taken for another link.
+    for line in [
+        format!("attach br0 {} --no-ip --ifname web0", db.reference()),
+        format!(
+            "attach guest:{} {} --no-ip --ifname other --peer-ifname web0",
+            db.reference(),
+            web.reference()
+        ),
+    ] {
+        let answer = scene.agent.ctl(&line)?;
+        assert!(answer.code == 1 && answer.stderr.contains("attach"), "{line}: {}", answer.stderr);
+    }
+    assert!(scene.agent.ctl(&to_guest(&web, &db))?.ok()?.stdout.contains("nothing was changed"));
+
+    // Either guest's detach takes the link out of both; another name of theirs does not.
+    scene.ctl(&format!("detach {} --ifname eth7", db.reference()))?;
+    assert_eq!(scene.agent.list()?.len(), 1);
+    scene.ctl(&format!("detach {} --ifname web0", db.reference()))?;
+    before.assert_same(&scene.snapshot()?);
+    scene.ctl(&to_guest(&web, &db))?;
+    scene.ctl(&format!("detach {}", web.reference()))?;
+    before.assert_same(&scene.snapshot()?);
+    scene.lab.finish()
+}
+
+#[test]
+fn with_either_guest_the_link_and_its_record_go() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    for dies in ["web", "db"] {
+        let (web, db) = (scene.host.process_guest("web")?, scene.host.process_guest("db")?);
+        scene.ctl(&to_guest(&web, &db))?;
+        let (dying, living) = if dies == "web" { (&web, &db) } else { (&db, &web) };
+
+        dying.kill()?;
+
+        until("the attachment is forgotten", || Ok(scene.agent.list()?.is_empty()))?;
+        let names = ["db0", "web0"].map(|name| living.inside().and_then(|inside| inside.has_link(name)));
+        assert!(!names.into_iter().collect::<Result<Vec<bool>>>()?.contains(&true), "{dies}");
+        living.kill()?;
+    }
+    let guest = scene.host.process_guest("alone")?;
+    let before = scene.host.inside().ip("link show")?;
+    scene.ctl(&to_host(&guest))?;
+    guest.kill()?;
+    until("the attachment is forgotten", || Ok(scene.agent.list()?.is_empty()))?;
+    assert_eq!(scene.host.inside().ip("link show")?, before);
+    scene.lab.finish()
+}
+
+#[test]
+fn a_guest_is_no_peer_of_its_own_under_another_name() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let guest = scene.host.guest("web")?;
+    let before = scene.snapshot()?;
+    let path = format!("netns:/run/netns/{}", guest.reference().trim_start_matches("netns:"));
+
+    let answer = scene.agent.ctl(&format!("attach guest:{path} {} --no-ip", guest.reference()))?;
+
+    assert!(answer.code == 1 && answer.stderr.contains("[INVALID_FIELD]"), "{}", answer.stderr);
+    before.assert_same(&scene.snapshot()?);
+    scene.lab.finish()
+}
+
+#[test]
+fn crossing_requests_of_two_guests_do_not_wait_for_each_other() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let [web, db] = two(&scene)?;
+    let before = scene.snapshot()?;
+    let line = |from: &Guest, to: &Guest, n: usize| {
+        format!(
+            "attach guest:{} {} --no-ip --ifname x{n}{} --peer-ifname y{n}{}",
+            to.reference(),
+            from.reference(),
+            from.name(),
+            from.name()
+        )
+    };
+
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8)
+            .map(|n| if n % 2 == 0 { line(&web, &db, n) } else { line(&db, &web, n) })
+            .map(|line| {
+                scope.spawn({
+                    let scene = &scene;
+                    move || scene.ctl(&line)
+                })
+            })
+            .collect();
+        all.into_iter().try_for_each(|one| one.join().expect("a caller panicked").map(drop))
+    })?;
+
+    assert_eq!(scene.agent.list()?.len(), 8);
+    scene.ctl(&format!("detach {}", web.reference()))?;
+    assert_eq!(scene.agent.list()?.len(), 0);
+    before.assert_same(&scene.snapshot()?);
+    scene.lab.finish()
+}
+
+/// Refuses and kills at each step of an attach, and looks for what is left.
+fn nothing_is_left(scene: Scene, attach: &str, detach: &str) -> Result<()> {
+    let before = scene.snapshot()?;
+    let planned = scene.agent.ctl(&format!("-o json {attach} --dry-run"))?.json()?;
+    let steps = planned["attachment"]["plan"].as_array().map_or(0, Vec::len);
+    assert!(steps >= 10, "{planned}");
+    unchanged("after the dry run", &before, &scene.snapshot()?);
+
+    for n in 0..steps {
+        scene.restart_with_fault(&format!("refuse:{n}"))?;
+        let answer = scene.agent.ctl(attach)?;
+        assert_eq!(answer.code, 1, "step {n} of {steps} was not refused: {}", answer.stdout);
+        assert!(answer.stderr.contains("nothing is left of it"), "step {n}: {}", answer.stderr);
+        unchanged(&format!("step {n}"), &before, &scene.snapshot()?);
+
+        scene.restart_with_fault(&format!("kill-after:{n}"))?;
+        scene.agent.ctl(attach)?;
+        scene.restart()?;
+        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "killed after step {n}");
+        unchanged(&format!("killed after step {n}"), &before, &scene.snapshot()?);
+    }
+    for fault in ["kill-before:0", "kill-after:0", "kill-after:1"] {
+        scene.restart()?;
+        scene.ctl(attach)?;
+        scene.restart_with_fault(fault)?;
+        scene.agent.ctl(detach)?;
+        scene.restart()?;
+        scene.ctl(detach)?;
+        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "{fault}");
+        unchanged(fault, &before, &scene.snapshot()?);
+    }
+    scene.lab.finish()
+}
+
+#[test]
+fn whichever_step_of_a_link_to_the_host_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let guest = scene.host.guest("web")?;
+    with_default_routes(&guest)?;
+    nothing_is_left(scene, &to_host(&guest), &format!("detach {}", guest.reference()))
+}
+
+#[test]
+fn whichever_step_of_a_link_between_guests_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let [web, db] = two(&scene)?;
+    with_default_routes(&web)?;
+    nothing_is_left(scene, &to_guest(&web, &db), &format!("detach {}", db.reference()))
+}
