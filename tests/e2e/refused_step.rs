@@ -1,5 +1,7 @@
 //! Whatever step is refused, nothing is left; and what cannot be taken back is named and taken back later.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use pipewright_tests::{Guest, Snapshot, needs};
 use serde_json::Value;
@@ -11,6 +13,8 @@ pub(crate) const LINUX: &str = "br0";
 pub(crate) const OVS: &str = "ovs0 --vlan 100";
 /// Where the kernel's bridges filter VLANs.
 pub(crate) const LINUX_VLAN: &str = "br0 --vlan 100";
+
+const END: Duration = Duration::from_secs(20);
 
 /// An attach of a plan that is as long as can be.
 pub(crate) fn attach(uplink: &str, guest: &Guest) -> String {
@@ -81,6 +85,14 @@ fn whichever_step_of_an_attach_to_open_vswitch_is_refused_nothing_is_left() -> R
     every_refused_step_leaves_nothing(Scene::ovs()?, OVS)
 }
 
+/// What is left undone is tried again once Open vSwitch is connected: that it is must not fall into the midst of the story.
+fn settle(scene: &Scene, uplink: &str) -> Result<()> {
+    if uplink == OVS {
+        scene.agent.wait_line("Open vSwitch is connected", END)?;
+    }
+    Ok(())
+}
+
 fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Result<()> {
     let guest = scene.host.guest("web")?;
     with_default_routes(&guest)?;
@@ -95,6 +107,7 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
         scene.restart_with_fault("")?;
         scene.ctl(&attach)?;
         scene.restart_with_fault(&format!("refuse:{undone}"))?;
+        settle(&scene, uplink)?;
         let answer = scene.agent.ctl(&detach)?;
         if answer.code == 0 {
             break;
@@ -117,6 +130,7 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
     // A rollback that is refused in its turn.
     for (at, undo) in [(steps - 1, steps), (steps / 2, steps + 1), (1, steps)] {
         scene.restart_with_fault(&format!("refuse:{at},refuse:{undo}"))?;
+        settle(&scene, uplink)?;
         let answer = scene.agent.ctl(&attach)?;
         assert!(answer.stderr.contains("[ROLLBACK_INCOMPLETE]"), "step {at}: {}", answer.stderr);
         let left = scene.settled()?;

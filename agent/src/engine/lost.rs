@@ -44,13 +44,17 @@ impl<H: Host> Engine<H> {
         let mut switch = self.ovs.changes();
         tokio::spawn(async move {
             // What could not be undone while Open vSwitch was away is tried again when it is back.
-            let mut was_there = engine.ovs.facts().is_connected;
-            while switch.changed().await.is_ok() {
+            let mut was_there = false;
+            loop {
                 let is_there = engine.ovs.facts().is_connected;
                 if is_there && !was_there {
                     engine.retry_incomplete().await;
+                    tracing::info!("Open vSwitch is connected");
                 }
                 was_there = is_there;
+                if switch.changed().await.is_err() {
+                    return;
+                }
             }
         });
     }
@@ -131,7 +135,7 @@ impl<H: Host> Engine<H> {
         }
         let attachment = &record.attachment;
         tracing::info!(attachment = %id, guest = %attachment.spec.guest, "{} is gone with its guest", attachment.spec.ifname);
-        if let Err(failure) = self.remove(&record, record.request, Some(GONE), Vec::new).await {
+        if let Err(failure) = self.remove(&record, record.request, Some(GONE), None).await {
             tracing::error!(attachment = %id, guest = %attachment.spec.guest, "{failure}");
         }
     }
