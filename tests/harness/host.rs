@@ -24,15 +24,15 @@ pub struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(name: &str, netns: String, dir: PathBuf) -> Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(name: &str, netns: Netns, dir: PathBuf) -> Self {
+        Self {
             name: name.to_owned(),
-            netns: Netns::add(netns)?,
+            netns,
             dir,
             agents: Mutex::default(),
             guests: Mutex::default(),
             ovs: OnceLock::new(),
-        })
+        }
     }
 
     /// Its name in the lab: `a`.

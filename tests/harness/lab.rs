@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::fabric::Fabric;
 use crate::host::Host;
+use crate::netns::Netns;
 use crate::undertaker::Run;
 
 /// One story's hosts and what joins them.
@@ -43,8 +44,23 @@ impl Lab {
     pub fn host(&self, name: &str) -> Result<Arc<Host>> {
         let dir = self.dir.join(name);
         std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let host = Arc::new(Host::new(name, format!("{}-{name}", self.name), dir)?);
+        let netns = Netns::add(format!("{}-{name}", self.name))?;
+        let host = Arc::new(Host::new(name, netns, dir));
         self.fabric.join(&host, "eth1")?;
+        self.hosts().push(Arc::clone(&host));
+        Ok(host)
+    }
+
+    /// The machine itself as a host, with its own NICs and off the fabric: only for a VM that is there for tests.
+    ///
+    /// # Errors
+    /// It is no such VM.
+    pub fn machine(&self) -> Result<Arc<Host>> {
+        ensure!(std::env::var_os("PIPEWRIGHT_VM").is_some(), "the machine's own links are left alone");
+        let dir = self.dir.join("machine");
+        std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let netns = Netns::of_machine(format!("{}-machine", self.name))?;
+        let host = Arc::new(Host::new("machine", netns, dir));
         self.hosts().push(Arc::clone(&host));
         Ok(host)
     }

@@ -108,6 +108,15 @@ impl Netns {
         Ok(netns)
     }
 
+    /// `ip netns attach NAME 1`: another name for the machine's own namespace. Only the name goes when it is dropped.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub(crate) fn of_machine(name: String) -> Result<Self> {
+        output(command("ip")?.args(["netns", "attach", &name, "1"]))?;
+        Ok(Self { inside: Inside::new(format!("/run/netns/{name}")), name })
+    }
+
     /// Its name under `/run/netns`.
     pub fn name(&self) -> &str {
         &self.name

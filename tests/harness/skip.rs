@@ -37,6 +37,10 @@ pub enum Need {
     Netem,
     /// `tcpdump`.
     Tcpdump,
+    /// NICs and radios that are there for tests, in the machine's own namespace: those of the VM.
+    SpareNic,
+    /// `iw`.
+    Iw,
 }
 
 impl Need {
@@ -67,6 +71,11 @@ impl Need {
                 .map(|said| ("kernel-lacks-netem", format!("no netem here: {said}"))),
             Self::Dhcp => runs("dnsmasq", &["--version"]).map(|why| ("no-dhcp", why)),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
+            Self::SpareNic if std::env::var_os("PIPEWRIGHT_VM").is_some() => None,
+            Self::SpareNic => {
+                Some(("no-spare-nic", "NICs of the machine's own are lent in the VM".to_owned()))
+            }
+            Self::Iw => runs("iw", &["--version"]).map(|why| ("no-iw", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
         }
     }
