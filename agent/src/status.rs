@@ -33,7 +33,7 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::Kernel { errno, .. } => {
             Failure::new(Reason::StepFailed, text).with_code(code_of(*errno)).with("errno", errno.to_string())
         }
-        StepError::NotSupported { .. } | StepError::NoFiltering { .. } => {
+        StepError::NotSupported { .. } | StepError::NoFiltering { .. } | StepError::NotMovable { .. } => {
             Failure::new(Reason::NotSupportedHere, text)
         }
         StepError::ParentBusy { parent, .. } => {

@@ -40,7 +40,7 @@ pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
             spec.ifname.clone(),
             or_dash(&addresses(attachment).join(" ")),
             attachment.mac.clone(),
-            spec.uplink.clone(),
+            uplink(&spec),
             vlan(&spec),
             or_dash(&attachment.host_ifname),
             state(attachment),
@@ -71,6 +71,14 @@ pub(crate) fn addresses(attachment: &wire::Attachment) -> Vec<&str> {
             None => vec!["(dhcp)"],
         },
         Some(Addressing::NoAddress(_)) | None => Vec::new(),
+    }
+}
+
+/// What the link is on; a link of the host's own is on nothing.
+fn uplink(spec: &wire::AttachmentSpec) -> String {
+    match spec.kind() {
+        wire::Kind::Direct => format!("{} (direct)", spec.uplink),
+        _ => spec.uplink.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use pipewright_wait::args::unquoted;
 pub(crate) use pipewright_wait::args::{checked, duration};
 
 /// Kinds as they are typed.
-const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy or ptp";
+const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp or direct";
 
 /// A kind of link; `None` for `auto`.
 pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
@@ -22,7 +22,8 @@ pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
         "vlan" => Ok(Auto(Some(Kind::Vlan))),
         "dummy" => Ok(Auto(Some(Kind::Dummy))),
         "ptp" => Ok(Auto(Some(Kind::Ptp))),
-        "direct" | "ipoib" => Err(format!("{text} is not in this version: use {KINDS}")),
+        "direct" => Ok(Auto(Some(Kind::Direct))),
+        "ipoib" => Err(format!("{text} is not in this version: use {KINDS}")),
         _ => Err(format!("use {KINDS}")),
     }
 }
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_not_built_says_so() {
-        assert_eq!(kind("direct"), Err(format!("direct is not in this version: use {KINDS}")));
+        assert_eq!(kind("ipoib"), Err(format!("ipoib is not in this version: use {KINDS}")));
         assert_eq!(kind("geneve"), Err(format!("use {KINDS}")));
     }
 

@@ -90,6 +90,8 @@ pub enum Kind {
     Dummy,
     /// veth to the host itself, or to another guest.
     Ptp,
+    /// A link of the host itself.
+    Direct,
 }
 
 impl Kind {
@@ -98,7 +100,7 @@ impl Kind {
         match self {
             Self::LinuxBridge | Self::Ovs => true,
             Self::Ptp => *uplink == Uplink::Host,
-            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy => false,
+            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Direct => false,
         }
     }
 }
@@ -113,6 +115,7 @@ impl fmt::Display for Kind {
             Self::Vlan => "vlan",
             Self::Dummy => "dummy",
             Self::Ptp => "ptp",
+            Self::Direct => "direct",
         })
     }
 }

@@ -9,6 +9,8 @@ mod ask;
 mod bridge_vlans;
 mod containers;
 mod dhcp;
+mod direct;
+mod direct_hardware;
 mod docker_door;
 mod docker_down;
 mod duplicates;

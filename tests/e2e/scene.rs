@@ -36,6 +36,14 @@ impl Scene {
         Ok(Self { lab, host, agent })
     }
 
+    /// As [`Scene::linux`], with a NIC that has all that can hang on one.
+    pub(crate) fn with_furnished_nic() -> Result<Self> {
+        let scene = Self::linux()?;
+        crate::direct::furnish(scene.host.inside(), "eth1")?;
+        crate::direct::set(scene.host.inside(), "eth1")?;
+        Ok(scene)
+    }
+
     /// With an Open vSwitch that has one bridge of somebody else's.
     pub(crate) fn ovs() -> Result<Self> {
         Self::ovs_with(AgentOptions::default())

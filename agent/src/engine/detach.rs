@@ -123,7 +123,7 @@ impl<H: Host> Engine<H> {
 
     /// The guest's namespace, if something has to be undone in it and it is still the one that was attached to.
     pub(super) async fn reopen(&self, record: &Record) -> Option<Netns> {
-        match step::undo(&record.plan).iter().any(Step::is_in_guest) {
+        match step::undo(&record.plan).iter().any(Step::looks_into_guest) {
             true => self.reopen_guest(record).await,
             false => None,
         }

@@ -66,6 +66,7 @@ impl<H: Host> Engine<H> {
             Some(Kind::Vlan) => return Ok(Found::Vlan(self.parent(spec, None).await?)),
             Some(Kind::Dummy) => return Ok(Found::Nothing),
             Some(Kind::Ptp) => return Ok(Found::Host),
+            Some(Kind::Direct) => return Ok(Found::Direct(self.whole(spec).await?)),
         };
         let name = spec.uplink.link().ok_or_else(|| no_bridge(&spec.uplink))?;
         match (self.find_bridge(name, as_bridge, seen).await?, as_bridge) {
@@ -233,7 +234,7 @@ fn other_than_a_bridge(link: &LinkFacts) -> Failure {
 }
 
 /// LOCAL ports are `openvswitch` links in the kernel's datapath and `tun` links in the userspace one.
-fn may_be_ovs(link: &LinkFacts) -> bool {
+pub(super) fn may_be_ovs(link: &LinkFacts) -> bool {
     matches!(link.kind.as_str(), "openvswitch" | "tun")
 }
 

@@ -52,7 +52,15 @@ impl<H: Host> Engine<H> {
                     && port.bridge.as_deref() == Some(bridge.as_str())
                     && port.vlan == spec.vlan
             }),
-            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp)
+            Some(
+                Kind::LinuxBridge
+                | Kind::Macvlan
+                | Kind::Ipvlan
+                | Kind::Vlan
+                | Kind::Dummy
+                | Kind::Ptp
+                | Kind::Direct,
+            )
             | None => {
                 let bridge = links.by_name.get(bridge.as_str());
                 let has_vlans = |asked| links.vlans.get(&link.index).is_some_and(|there| there.is(asked));

@@ -87,7 +87,15 @@ impl<H: Host> Engine<H> {
         let host_end = attachment.host_ifname.as_ref();
         let port = match attachment.spec.kind {
             Some(Kind::Ovs) => host_end.and_then(|name| self.ovs.port(name)),
-            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp)
+            Some(
+                Kind::LinuxBridge
+                | Kind::Macvlan
+                | Kind::Ipvlan
+                | Kind::Vlan
+                | Kind::Dummy
+                | Kind::Ptp
+                | Kind::Direct,
+            )
             | None => None,
         };
         let bridge = match &port {

@@ -47,6 +47,7 @@ mod timetable;
 mod tool;
 mod undo;
 mod wait;
+mod whole;
 
 pub use shelf::is_meant;
 

@@ -21,15 +21,9 @@ impl<H: Host> Engine<H> {
         spec: &AttachmentSpec,
         seen: Option<LinkFacts>,
     ) -> Result<Parent, Failure> {
-        let link = match (seen, &spec.uplink) {
-            (Some(link), _) => link,
-            (None, Uplink::Link(name)) => {
-                self.kernel.link(name).await.map_err(unreadable)?.ok_or_else(|| missing(name.as_str()))?
-            }
-            (None, Uplink::Mac(mac)) => self.link_with(*mac).await?,
-            (None, other @ (Uplink::Dummy | Uplink::Host | Uplink::Guest(_))) => {
-                return Err(missing(&other.to_string()));
-            }
+        let link = match seen {
+            Some(link) => link,
+            None => self.meant_link(&spec.uplink).await?,
         };
         let name: LinkName = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
         usable(&link)?;
@@ -74,8 +68,26 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// The link of the host that an uplink means.
+    ///
+    /// # Errors
+    /// NO_UPLINK; UPLINK_BUSY when it is lent to a guest; INVALID_FIELD when several have the MAC address.
+    pub(super) async fn meant_link(&self, uplink: &Uplink) -> Result<LinkFacts, Failure> {
+        let found = match uplink {
+            Uplink::Link(name) => self
+                .kernel
+                .link(name)
+                .await
+                .map_err(unreadable)
+                .and_then(|link| link.ok_or_else(|| missing(name.as_str()))),
+            Uplink::Mac(mac) => self.link_with(*mac).await,
+            Uplink::Dummy | Uplink::Host | Uplink::Guest(_) => Err(missing(&uplink.to_string())),
+        };
+        found.map_err(|failure| self.lent(uplink).unwrap_or(failure))
+    }
+
     /// What is on the sub-interface if there is one, and on the link itself: sub-interfaces in guests are there.
-    fn neighbours(&self, link: &LinkName, vlan: Option<&VlanLink>) -> Vec<Neighbour> {
+    pub(super) fn neighbours(&self, link: &LinkName, vlan: Option<&VlanLink>) -> Vec<Neighbour> {
         let is_meant = |what: &LinkType| matches!(what, LinkType::Vlan { .. }) || vlan.is_none();
         let mut found = self.shelf.on_parent(link);
         found.retain(|made| is_meant(&made.what));
@@ -108,7 +120,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Refuses a link that is a port of something.
-    async fn not_held(&self, link: &LinkFacts) -> Result<(), Failure> {
+    pub(super) async fn not_held(&self, link: &LinkFacts) -> Result<(), Failure> {
         let name = &link.name;
         let by_ovs = name.parse().ok().and_then(|name: LinkName| self.ovs.port(&name));
         let holder = match (by_ovs, link.master) {
@@ -149,7 +161,7 @@ fn usable(link: &LinkFacts) -> Result<(), Failure> {
     Ok(())
 }
 
-fn missing(name: &str) -> Failure {
+pub(super) fn missing(name: &str) -> Failure {
     let text = format!("this host has no link {name}; see `pwctl host show`");
     Failure::new(Reason::NoUplink, text)
 }

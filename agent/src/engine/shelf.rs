@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::engine::records::{Record, SwitchRecord};
 use crate::guests::is_id;
-use crate::step::{self, GuestLink, Shared, Step};
+use crate::step::{self, GuestLink, Nic, Shared, Step};
 
 /// Changes that a watcher may be behind before it has to list again.
 const REMEMBERED: usize = 1024;
@@ -31,6 +31,7 @@ struct Inner {
     attachments: BTreeMap<Uuid, Arc<Record>>,
     keys: HashMap<(u64, LinkName), Uuid>,
     host_ends: HashMap<LinkName, Uuid>,
+    lent: HashMap<LinkName, Uuid>,
     switches: BTreeMap<LinkName, Arc<SwitchRecord>>,
     revision: u64,
     // Each is shared between the two: an attachment with its plan is some kilobytes.
@@ -45,6 +46,7 @@ impl Shelf {
             attachments: BTreeMap::new(),
             keys: HashMap::new(),
             host_ends: HashMap::new(),
+            lent: HashMap::new(),
             switches: BTreeMap::new(),
             revision: generation << 40,
             events: VecDeque::new(),
@@ -59,7 +61,7 @@ impl Shelf {
     /// Puts up a new attachment, unless its host end is another's. The caller holds the guest's lock.
     ///
     /// # Errors
-    /// IFNAME_TAKEN.
+    /// IFNAME_TAKEN; UPLINK_BUSY when one takes a link away that the other needs.
     pub(super) fn claim(&self, record: Record) -> Result<Arc<Record>, Failure> {
         let mut inner = self.lock();
         let Record { attachment, .. } = &record;
@@ -68,6 +70,10 @@ impl Shelf {
         {
             let text = format!("host end {name} belongs to attachment {other}");
             return Err(Failure::new(Reason::IfnameTaken, text));
+        }
+        if let Some((link, other)) = inner.contended(&record) {
+            let text = format!("{link} is in use by attachment {other}; detach that first");
+            return Err(Failure::new(Reason::UplinkBusy, text).with("holder", format!("attachment {other}")));
         }
         Ok(inner.put(record, None))
     }
@@ -163,6 +169,15 @@ impl Shelf {
         made.collect()
     }
 
+    /// The lent link that is meant, with the guest that has it.
+    pub(super) fn lent(&self, is_meant: impl Fn(&Nic) -> bool) -> Option<(Nic, GuestRef)> {
+        let inner = self.lock();
+        inner.lent.values().filter_map(|id| inner.attachments.get(id)).find_map(|record| {
+            let nic = step::lent(&record.plan).filter(|nic| is_meant(nic))?;
+            Some((nic.clone(), record.attachment.spec.guest.clone()))
+        })
+    }
+
     /// Puts up a switch.
     pub(super) fn put_switch(&self, switch: SwitchRecord) {
         self.lock().switches.insert(switch.spec.name.clone(), Arc::new(switch));
@@ -204,6 +219,25 @@ impl Shelf {
 }
 
 impl Inner {
+    /// A link that one of this and another attachment or switch takes away from the host, and the other needs.
+    fn contended(&self, record: &Record) -> Option<(LinkName, Uuid)> {
+        let needs = |plan: &[Step], link: &LinkName| step::needs(plan).any(|needed| needed.link() == link);
+        let own = record.attachment.id;
+        if let Some(nic) = step::lent(&record.plan) {
+            let others = self.attachments.values().filter(|other| other.attachment.id != own);
+            let by_links = others.map(|other| (other.attachment.id, &other.plan));
+            let by_switches = self.switches.values().map(|switch| (switch.id, &switch.plan));
+            let other = by_links.chain(by_switches).find(|(_, plan)| needs(plan, &nic.name));
+            return other.map(|(id, _)| (nic.name.clone(), id));
+        }
+        if self.lent.is_empty() {
+            return None;
+        }
+        let mut needed = step::needs(&record.plan).map(Shared::link);
+        let lent = needed.find_map(|link| Some((link, self.lent.get(link)?)));
+        lent.filter(|(_, other)| **other != own).map(|(link, other)| (link.clone(), *other))
+    }
+
     fn put(&mut self, mut record: Record, cause: Option<&str>) -> Arc<Record> {
         self.revision += 1;
         record.attachment.revision = self.revision;
@@ -212,6 +246,9 @@ impl Inner {
         self.keys.extend(keys(&record).map(|key| (key, attachment.id)));
         if let Some(name) = &attachment.host_ifname {
             self.host_ends.insert(name.clone(), attachment.id);
+        }
+        if let Some(nic) = step::lent(&record.plan) {
+            self.lent.insert(nic.name.clone(), attachment.id);
         }
         self.attachments.insert(attachment.id, Arc::clone(&record));
         self.tell(&record, attachment.state, cause);
@@ -225,6 +262,9 @@ impl Inner {
         }
         if let Some(name) = &record.attachment.host_ifname {
             self.host_ends.remove(name);
+        }
+        if let Some(nic) = step::lent(&record.plan) {
+            self.lent.remove(&nic.name);
         }
         self.revision += 1;
         self.tell(&record, State::Detached, cause);

@@ -24,11 +24,12 @@ impl<H: Host> Engine<H> {
         leftovers
     }
 
-    /// A guest that cannot be opened may live all the same; its link is then deleted by the number of its namespace.
+    /// A guest that cannot be opened may live all the same; its link is then deleted, or looked for, by the number
+    /// of its namespace.
     fn reach_without_opening(&self, id: Uuid, steps: &mut [Step]) {
         let known = self.shelf.get(id).and_then(|record| record.netns_id);
         for step in steps {
-            if let Step::DeleteGuestLink { netns_id, .. } = step {
+            if let Step::DeleteGuestLink { netns_id, .. } | Step::ReturnNic { netns_id, .. } = step {
                 *netns_id = known;
             }
         }

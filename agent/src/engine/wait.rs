@@ -90,7 +90,15 @@ impl<H: Host> Engine<H> {
             .is_some_and(|link| link.operstate == Operstate::Up);
         let is_realised = match record.attachment.spec.kind {
             Some(Kind::Ovs) => self.ovs.port(host_end).is_some_and(|port| port.ofport.is_some_and(|n| n > 0)),
-            Some(Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp)
+            Some(
+                Kind::LinuxBridge
+                | Kind::Macvlan
+                | Kind::Ipvlan
+                | Kind::Vlan
+                | Kind::Dummy
+                | Kind::Ptp
+                | Kind::Direct,
+            )
             | None => true,
         };
         Ok(is_up && is_realised)

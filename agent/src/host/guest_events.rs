@@ -1,4 +1,4 @@
-//! The kernel's events of one guest, for a thread that is inside and waits for something: a reason to look again.
+//! The kernel's events of one network namespace, for a thread that waits for something in it: a reason to look again.
 
 use std::time::Instant;
 
@@ -8,11 +8,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::host::netlink::KernelError;
 
-/// `RTMGRP_LINK` and `RTMGRP_IPV6_IFADDR` of linux/rtnetlink.h.
+/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE` of linux/rtnetlink.h.
 pub(super) const LINKS: u32 = 1;
 pub(super) const IPV6_ADDRESSES: u32 = 0x100;
+pub(super) const IPV6_ROUTES: u32 = 0x400;
 
-/// Events of the calling thread's network namespace.
+/// Events of the network namespace that the calling thread is in when it opens them.
+#[derive(Debug)]
 pub(super) struct GuestEvents(Socket);
 
 impl GuestEvents {

@@ -363,7 +363,8 @@ pub(super) fn delete_group(group: u32) -> Request {
     Request::new(RouteNetlinkMessage::DelLink(message), 0)
 }
 
-fn change(index: u32, attributes: Vec<LinkAttribute>) -> Request {
+/// `ip link set INDEX …`
+pub(super) fn change(index: u32, attributes: Vec<LinkAttribute>) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes = attributes;

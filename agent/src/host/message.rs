@@ -95,6 +95,33 @@ pub(super) fn read_u16(bytes: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?))
 }
 
+/// Adds an attribute to a message's body.
+pub(super) fn append(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).expect("values are short, or come from attributes");
+    body.extend(length.to_ne_bytes());
+    body.extend(kind.to_ne_bytes());
+    body.extend(value);
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// A message's body as records keep it.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A body as it was kept, of at least that many bytes.
+///
+/// # Errors
+/// EBADMSG when the record is damaged; `text` says of what.
+pub(super) fn from_hex(digits: &str, least: usize, text: &str) -> Result<Vec<u8>, KernelError> {
+    let pairs = digits.as_bytes().chunks(2);
+    let pairs = pairs.map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2));
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
+    bytes
+        .filter(|bytes| bytes.len() >= least)
+        .ok_or_else(|| KernelError::new(libc::EBADMSG, format!("the record of \"{text}\" is damaged")))
+}
+
 pub(super) fn read_u32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
 }

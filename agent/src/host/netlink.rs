@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::host::message::{HEADER, NLMSG_DONE, NLMSG_ERROR, messages};
@@ -149,7 +149,19 @@ impl Requests {
     /// # Errors
     /// What socket(2) says.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::open_to(NETLINK_ROUTE)
+    }
+
+    /// As [`Requests::open`], for generic netlink: messages of another kind, answered in the same way.
+    ///
+    /// # Errors
+    /// What socket(2) says.
+    pub(super) fn open_generic() -> io::Result<Self> {
+        Self::open_to(NETLINK_GENERIC)
+    }
+
+    fn open_to(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;

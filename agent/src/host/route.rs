@@ -11,9 +11,8 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::host::address::{family, read_ip};
-use crate::host::message::{attributes, read_u32};
+use crate::host::message::{attributes, read_u32, to_hex};
 use crate::host::netlink::{KernelError, Request, Requests};
-use crate::host::saved_route;
 use crate::step::{GuestRoute, SavedRoute};
 
 /// Size of `struct rtmsg`, in bytes.
@@ -24,7 +23,7 @@ pub(super) const RTA_OIF: u16 = 4;
 pub(super) const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
-const RTA_TABLE: u16 = 15;
+pub(super) const RTA_TABLE: u16 = 15;
 pub(super) const RTA_VIA: u16 = 18;
 /// The table that packets are routed by unless a rule says otherwise.
 const MAIN: u8 = 254;
@@ -40,12 +39,12 @@ pub(super) struct Route {
     pub(super) gateway: Option<IpAddr>,
     /// The link's number; `None` for a route over several, or over none.
     pub(super) oif: Option<u32>,
-    table: u32,
+    pub(super) table: u32,
     pub(super) metric: u32,
     source: Option<IpAddr>,
-    protocol: u8,
+    pub(super) protocol: u8,
     scope: u8,
-    kind: u8,
+    pub(super) kind: u8,
     flags: u32,
 }
 
@@ -134,7 +133,7 @@ pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<Saved
             let Some(route) = Route::read(&body) else { continue };
             if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric <= metric {
                 let text = route.text(requests);
-                saved.push(SavedRoute { text, message: saved_route::to_hex(&body) });
+                saved.push(SavedRoute { text, message: to_hex(&body) });
             }
         }
     }
@@ -198,12 +197,12 @@ impl Route {
         Some(route)
     }
 
-    fn is_in_main(&self) -> bool {
+    pub(super) fn is_in_main(&self) -> bool {
         self.table == u32::from(MAIN)
     }
 
     /// As `ip route` shows it.
-    fn text(&self, requests: &Requests) -> String {
+    pub(super) fn text(&self, requests: &Requests) -> String {
         let mut text = match self.kind {
             libc::RTN_BLACKHOLE => "blackhole ",
             libc::RTN_UNREACHABLE => "unreachable ",
@@ -241,6 +240,9 @@ impl Route {
         }
         if self.flags & ONLINK != 0 {
             text.push_str(" onlink");
+        }
+        if !self.is_in_main() {
+            append(&mut text, " table ", self.table);
         }
         text
     }

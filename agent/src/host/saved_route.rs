@@ -1,25 +1,25 @@
 //! Routes of the guest that are taken away for a while and put back to the letter: kept as the kernel's own message, since
 //! any list of properties would miss one (metrics, several next hops, encapsulation, a preference).
 
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
-use crate::host::message::{attribute, attributes, read_u32};
+use crate::host::message::{append, attribute, attributes, from_hex, read_u32};
 use crate::host::netlink::{KernelError, Request};
 use crate::host::route::{BODY, ONLINK, RTA_GATEWAY, RTA_OIF, RTA_VIA};
 use crate::step::SavedRoute;
 
 /// Message types of linux/rtnetlink.h.
-const RTM_NEWROUTE: u16 = 24;
+pub(super) const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 /// Attributes of linux/rtnetlink.h.
-const RTA_MULTIPATH: u16 = 9;
-const RTA_CACHEINFO: u16 = 12;
+pub(super) const RTA_MULTIPATH: u16 = 9;
+pub(super) const RTA_CACHEINFO: u16 = 12;
 const RTA_EXPIRES: u16 = 23;
-const RTA_NH_ID: u16 = 30;
+pub(super) const RTA_NH_ID: u16 = 30;
 /// Flags that say how a route should be; the others say how it is, and are refused in a request.
 const ASKED: u32 = 2 /* RTNH_F_PERVASIVE */ | ONLINK;
 /// Size of `struct rtnexthop`, in bytes.
-const NEXT_HOP: usize = 8;
+pub(super) const NEXT_HOP: usize = 8;
 /// Ticks a second in what the kernel tells user space.
 const USER_HZ: u32 = 100;
 
@@ -50,17 +50,29 @@ pub(super) fn oif(saved: &SavedRoute) -> Result<Option<u32>, KernelError> {
     Ok(attribute(attributes, RTA_OIF).and_then(read_u32).or_else(of_first_hop))
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// `ip route append …`, as it was, over links that all have another number now.
+///
+/// # Errors
+/// EBADMSG when the record is damaged.
+pub(super) fn restore_over(saved: &SavedRoute, index: u32) -> Result<Request, KernelError> {
+    let mut asked = as_asked(&body(saved)?);
+    let number = index.to_ne_bytes();
+    let mut start = BODY;
+    while let Some(&[a, b, c, d]) = asked.get(start..start + 4) {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let Some(value) = asked.get_mut(start + 4..start + length) else { break };
+        match u16::from_ne_bytes([c, d]) {
+            RTA_OIF if value.len() == number.len() => value.copy_from_slice(&number),
+            RTA_MULTIPATH => each_hop(value, |hop| hop[4..NEXT_HOP].copy_from_slice(&number)),
+            _ => {}
+        }
+        start += length.next_multiple_of(4);
+    }
+    Ok(Request::raw(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, &asked))
 }
 
 fn body(saved: &SavedRoute) -> Result<Vec<u8>, KernelError> {
-    let digits = saved.message.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2));
-    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
-    bytes.filter(|bytes| bytes.len() >= BODY).ok_or_else(|| {
-        KernelError::new(libc::EBADMSG, format!("the record of route \"{}\" is damaged", saved.text))
-    })
+    from_hex(&saved.message, BODY, &saved.text)
 }
 
 /// Turns what the kernel showed into what can be asked of it.
@@ -88,30 +100,27 @@ fn as_asked(body: &[u8]) -> Vec<u8> {
 
 fn next_hops_as_asked(hops: &[u8]) -> Vec<u8> {
     let mut asked = hops.to_vec();
+    each_hop(&mut asked, |hop| hop[2] &= ASKED as u8);
+    asked
+}
+
+/// Changes each `struct rtnexthop` of a route over several.
+fn each_hop(hops: &mut [u8], change: impl Fn(&mut [u8])) {
     let mut start = 0;
-    while let Some(hop) = asked.get_mut(start..).filter(|hop| hop.len() >= NEXT_HOP) {
+    while let Some(hop) = hops.get_mut(start..).filter(|hop| hop.len() >= NEXT_HOP) {
         let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]]));
-        hop[2] &= ASKED as u8;
+        change(hop);
         if length < NEXT_HOP {
             break;
         }
         start += length.next_multiple_of(4);
     }
-    asked
-}
-
-fn append(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length =
-        u16::try_from(4 + value.len()).expect("values come from attributes, whose lengths are 16 bits");
-    body.extend(length.to_ne_bytes());
-    body.extend(kind.to_ne_bytes());
-    body.extend(value);
-    body.resize(body.len().next_multiple_of(4), 0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::message::to_hex;
 
     fn saved(message: &str) -> SavedRoute {
         SavedRoute { text: "default".to_owned(), message: message.to_owned() }

@@ -3,6 +3,7 @@
 //! Opened one name at a time from a directory: a link's name may contain dots and never becomes part of a path.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -52,12 +53,20 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
 }
 
 fn open_ipv6(link: &str, setting: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
-    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let conf = openat(CWD, IPV6_CONF, folder, Mode::empty())?;
-    if rustix::fs::fstatfs(&conf)?.f_type.cast_unsigned() != PROC {
-        return Err(KernelError::new(libc::EINVAL, format!("{IPV6_CONF} is not the kernel's")));
-    }
-    let link = openat(&conf, link, folder, Mode::empty())?;
+    let link = link_folder(IPV6_CONF, link, OFlags::PATH)?;
     let file = openat(&link, setting, mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     Ok(file.into())
+}
+
+/// The folder of a link's own settings in one below /proc/sys/net.
+///
+/// # Errors
+/// ENOENT when there is no such folder or link; EINVAL when the folder is not the kernel's.
+pub(super) fn link_folder(folder: &str, link: &str, mode: OFlags) -> Result<OwnedFd, KernelError> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let all = openat(CWD, folder, OFlags::PATH | flags, Mode::empty())?;
+    if rustix::fs::fstatfs(&all)?.f_type.cast_unsigned() != PROC {
+        return Err(KernelError::new(libc::EINVAL, format!("{folder} is not the kernel's")));
+    }
+    Ok(openat(&all, link, mode | flags, Mode::empty())?)
 }

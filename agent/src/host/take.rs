@@ -12,13 +12,14 @@ use crate::host::kernel::Inner;
 use crate::host::link::{LinkFacts, Operstate};
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::Netns;
+use crate::host::nic::Way;
 use crate::host::verify::{self, Difference};
 use crate::host::watch::{Seen, Which};
 use crate::host::{
-    Refused, announce, bridge, guest_link, link, lower, mark, offload, pair, port_vlans, sys, sysctl,
+    Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, sys, sysctl,
     vlan_link,
 };
-use crate::step::{Expected, Far, Step, StepError, Veth};
+use crate::step::{Expected, Far, Move, Nic, Step, StepError, Veth};
 
 /// How long a link may take to pass frames.
 const FORWARDING: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ pub(super) struct Run<'a> {
     pub(super) guest: Option<Guest>,
     /// Where the other end of a pair is to be.
     far: Option<Netns>,
+    way: Way,
     /// What takes long to close.
     pub(super) close_later: Vec<OwnedFd>,
 }
@@ -67,7 +69,11 @@ impl<'a> Run<'a> {
             Ok(host) => host,
             Err(error) => return (Err(refused(0, error.into())), None),
         };
-        let mut run = Self { kernel, host, guest: None, far: None, close_later: Vec::new() };
+        let way = match Way::open(steps) {
+            Ok(way) => way,
+            Err(error) => return (Err(refused(0, error)), None),
+        };
+        let mut run = Self { kernel, host, guest: None, far: None, way, close_later: Vec::new() };
         if let Some(first) = steps.iter().position(needs_guest)
             && let Err(error) = run.go(visit, steps)
         {
@@ -147,6 +153,13 @@ impl<'a> Run<'a> {
                 (Some(guest), _) => guest_link::delete(&mut guest.requests, None, *id, ifname),
                 (None, Some(_)) => guest_link::delete(&mut self.host, *netns_id, *id, ifname),
                 (None, None) => Ok(()),
+            },
+            Step::MarkNic(nic) => nic::mark(&mut self.host, nic),
+            Step::MoveNic(asked) => return self.move_nic(step, asked),
+            Step::ReturnNic { nic, netns_id } => self.return_nic(nic, *netns_id),
+            Step::SetGuestLink { ifname, mac, mtu } => match &mut self.guest {
+                Some(guest) => nic::set_guest_link(&mut guest.requests, ifname, *mac, *mtu),
+                None => Ok(()),
             },
             Step::EnsureVlanLink { link, parent, vlan } => {
                 return vlan_link::ensure(&mut self.host, link, parent, *vlan, || step.to_string());
@@ -241,6 +254,17 @@ impl<'a> Run<'a> {
         })
     }
 
+    fn move_nic(&mut self, step: &Step, asked: &Move) -> Result<(), StepError> {
+        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
+        let (radios, line) = (self.way.radios.as_mut(), || step.to_string());
+        nic::lend(&mut self.host, radios, &mut guest.requests, &guest.netns, asked, line)
+    }
+
+    fn return_nic(&mut self, nic: &Nic, netns_id: Option<i32>) -> Result<(), KernelError> {
+        let guest = self.guest.as_mut().map(|guest| &mut guest.requests);
+        nic::give_back(&mut self.host, self.way.home()?, guest, netns_id, nic)
+    }
+
     fn delete_link(&mut self, id: Uuid, name: &LinkName) -> Result<(), KernelError> {
         match link::find(&mut self.host, name.as_str())? {
             Some(link) if link.group == mark::group(id) => self.delete(&link),
@@ -317,8 +341,15 @@ impl<'a> Run<'a> {
 
 /// Steps that need the guest's namespace; some of them cannot do without.
 fn needs_guest(step: &Step) -> bool {
-    step.is_in_guest()
-        || matches!(step, Step::CreateVeth(_) | Step::CreateLink(_) | Step::CreatePair(_) | Step::Verify(_))
+    step.looks_into_guest()
+        || matches!(
+            step,
+            Step::CreateVeth(_)
+                | Step::CreateLink(_)
+                | Step::CreatePair(_)
+                | Step::MoveNic(_)
+                | Step::Verify(_)
+        )
 }
 
 fn enter(kernel: &Inner, netns: Netns) -> Result<Guest, KernelError> {

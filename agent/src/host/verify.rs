@@ -9,7 +9,7 @@ use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::{address, link, port_vlans, route};
-use crate::step::{End, Ends, Expected, GuestLink, StepError, Veth};
+use crate::step::{End, Ends, Expected, GuestLink, StepError, Veth, WholeLink};
 
 /// Why something is not as it was asked for, or could not be read.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub(super) fn verify(
         Ends::Pair(veth) => verify_pair(host, guest, veth)?,
         Ends::Single(link) => verify_single(guest, link)?,
         Ends::Either(end) => verify_end(guest, end)?,
+        Ends::Whole(link) => verify_whole(guest, link)?,
     };
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         verify_addresses(guest, &guest_end, expected, family)?;
@@ -87,6 +88,16 @@ fn verify_end(guest: &mut Requests, end: &End) -> Result<LinkFacts, Difference> 
     same(name, "link group", &found.group, &mark::group(end.id))?;
     same(name, "MAC address", &Shown(found.mac), &Shown(Some(end.mac)))?;
     same(name, "MTU", &found.mtu, &end.mtu.get())?;
+    same(name, "state", &up(&found), &"up")?;
+    Ok(found)
+}
+
+fn verify_whole(guest: &mut Requests, link: &WholeLink) -> Result<LinkFacts, Difference> {
+    let name = link.name.as_str();
+    let found = found(link::find(guest, name)?, name)?;
+    same(name, "link group", &found.group, &mark::group(link.id))?;
+    same(name, "MAC address", &Shown(found.mac), &Shown(Some(link.mac)))?;
+    same(name, "MTU", &found.mtu, &link.mtu.get())?;
     same(name, "state", &up(&found), &"up")?;
     Ok(found)
 }

@@ -8,6 +8,7 @@ use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, Kind, Mode, SwitchKind};
 use uuid::Uuid;
 
+use super::room::Room;
 use super::{Decision, Derived, Ground, dhcp};
 use crate::step::{
     AwaitedAddress, Ends, Expected, GuestLink, GuestRoute, Ipv6Setting, LinkType, Probe, SavedRoute, Step,
@@ -44,15 +45,15 @@ impl<'a> Link<'a> {
             return Err(Failure::new(Reason::IfnameTaken, text));
         }
         let mtu = match (spec.mtu, ground.room()) {
-            (Some(mtu), Some(room)) if mtu.get() > room => {
+            (Some(mtu), Some(Room { most, .. })) if mtu.get() > most => {
                 let why = format!(
-                    "{mtu} bytes do not pass {uplink}, which has {room}; ask for less, or raise its MTU"
+                    "{mtu} bytes do not pass {uplink}, which has {most}; ask for less, or raise its MTU"
                 );
                 return Err(Failure::field("spec.mtu", why));
             }
             (Some(mtu), _) => mtu,
-            (None, Some(room)) => {
-                Mtu::try_from(room).map_err(|why| Failure::field("spec.mtu", format!("{uplink}: {why}")))?
+            (None, Some(Room { usual, .. })) => {
+                Mtu::try_from(usual).map_err(|why| Failure::field("spec.mtu", format!("{uplink}: {why}")))?
             }
             (None, None) => Mtu::ETHERNET,
         };

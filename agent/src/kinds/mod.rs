@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::step::{SavedRoute, Step};
 
 mod dhcp;
+mod direct;
 mod dummy;
 mod ipvlan;
 mod link;
@@ -17,14 +18,18 @@ mod macvlan;
 mod ovs;
 mod parent;
 mod ptp;
+mod room;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_direct;
 #[cfg(test)]
 mod tests_of_pairs;
 #[cfg(test)]
 mod tests_on_links;
 mod vlan;
 
+pub use direct::{Candidate, Direct};
 use link::{Link, uncovered};
 pub use linux_bridge::filter_vlans;
 pub use parent::{Neighbour, Parent, VlanLink};
@@ -61,6 +66,8 @@ pub enum Found {
     Vlan(Parent),
     /// None, for a dummy.
     Nothing,
+    /// A link of the host, which the guest gets itself.
+    Direct(Direct),
     /// The host itself, for a pair.
     Host,
     /// Another guest, for a pair.
@@ -172,17 +179,6 @@ pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<
         Found::Nothing => dummy::plan(&link),
         Found::Host => Ok(ptp::to_host(&link)),
         Found::Guest(peer) => ptp::to_guest(&link, peer),
-    }
-}
-
-impl Ground {
-    /// The most bytes that the uplink passes; `None` when there is none.
-    fn room(&self) -> Option<u32> {
-        match &self.uplink {
-            Found::Bridge(Bridge::Missing(_)) => Some(Mtu::ETHERNET.get()),
-            Found::Bridge(Bridge::Linux { mtu, .. } | Bridge::Ovs { mtu, .. }) => Some(*mtu),
-            Found::Macvlan(parent) | Found::Ipvlan(parent) | Found::Vlan(parent) => Some(parent.room()),
-            Found::Nothing | Found::Host | Found::Guest(_) => None,
-        }
+        Found::Direct(direct) => direct::plan(&link, direct),
     }
 }

@@ -70,6 +70,16 @@ pub enum StepError {
         /// The step as a line.
         step: String,
     },
+    /// The link cannot leave its network namespace.
+    #[error("{step}: {link} cannot be moved: {why}; use macvlan on it instead")]
+    NotMovable {
+        /// The step as a line.
+        step: String,
+        /// The link of the host.
+        link: String,
+        /// The kernel's words.
+        why: String,
+    },
     /// Something else has the parent for itself.
     #[error("{step}: {parent} is in use: {why}")]
     ParentBusy {

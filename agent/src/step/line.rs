@@ -6,7 +6,10 @@ use std::fmt;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::{SwitchKind, Vlan};
 
-use super::{Ends, GuestRoute, LeaseRequest, Port, Step, Veth};
+use super::{Ends, GuestRoute, LeaseRequest, Move, Nic, Port, Step, Veth};
+
+/// Of linux/if.h.
+const IFF_UP: u32 = 1;
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,6 +53,21 @@ impl fmt::Display for Step {
                 write!(f, "{whither}: {}", line.strip_prefix("guest: ").unwrap_or(&line))
             }
             Self::DeleteGuestLink { ifname, .. } => write!(f, "guest: ip link del {ifname}"),
+            Self::MarkNic(nic) => {
+                write!(f, "ip link set {} alias \"{}\"", nic.name, nic.alias())
+            }
+            Self::MoveNic(Move { name, ifname, radio: Some(radio), .. }) => {
+                write!(f, "iw phy#{radio} set netns GUEST; guest: ip link set {name} name {ifname}")
+            }
+            Self::MoveNic(Move { name, ifname, radio: None, .. }) => {
+                write!(f, "ip link set {name} netns GUEST name {ifname}")
+            }
+            Self::ReturnNic { nic, .. } => returned(f, nic),
+            Self::SetGuestLink { ifname, mac, mtu } => {
+                write!(f, "guest: ip link set {ifname}")?;
+                mac.iter().try_for_each(|mac| write!(f, " address {mac}"))?;
+                mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))
+            }
             Self::EnsureVlanLink { link, parent, vlan } => {
                 write!(f, "ip link add link {parent} name {link} up type vlan id {vlan}")
             }
@@ -102,6 +120,7 @@ impl fmt::Display for Step {
                 Ends::Pair(veth) => write!(f, "read back {} and {}", veth.host_end, veth.guest_end),
                 Ends::Single(link) => write!(f, "read back {}", link.name),
                 Ends::Either(end) => write!(f, "read back {}", end.name),
+                Ends::Whole(link) => write!(f, "read back {}", link.name),
             },
             Self::Announce { ifname, addresses, .. } => {
                 write!(f, "guest: arping -A / ndisc6 -U on {ifname} for")?;
@@ -109,6 +128,22 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+/// The way back of a NIC, with what it carried.
+fn returned(f: &mut fmt::Formatter<'_>, nic: &Nic) -> fmt::Result {
+    let Nic { name, ifname, radio, found, .. } = nic;
+    match radio {
+        Some(radio) => write!(f, "guest: iw phy#{radio} set netns HOST; ip link set {ifname} name {name}")?,
+        None => write!(f, "guest: ip link set {ifname} netns HOST name {name}")?,
+    }
+    write!(f, " address {} mtu {}", found.mac, found.mtu)?;
+    if found.flags & IFF_UP != 0 {
+        f.write_str(" up")?;
+    }
+    found.addresses.iter().try_for_each(|kept| write!(f, "; ip addr add {} dev {name}", kept.text))?;
+    found.routes.iter().try_for_each(|saved| write!(f, "; ip route add {}", saved.text))?;
+    found.neighbours.iter().try_for_each(|kept| write!(f, "; ip neigh add {} dev {name}", kept.text))
 }
 
 impl fmt::Display for Veth {

@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{SwitchKind, Vlan};
@@ -16,9 +15,11 @@ use crate::switches::ovs::Purpose;
 
 mod address;
 mod error;
+mod expected;
 mod guest_link;
 mod lease;
 mod line;
+mod nic;
 mod pair;
 mod place;
 mod saved;
@@ -26,12 +27,14 @@ mod sharing;
 
 pub use address::{AwaitedAddress, Ipv6Setting, Probe};
 pub use error::StepError;
+pub use expected::{Ends, Expected, GuestRoute};
 pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
+pub use nic::{Kept, Move, Nic, NicState, Setting, WholeLink};
 pub use pair::{End, Far, Pair};
 pub use place::Place;
 pub use saved::SavedRoute;
-pub use sharing::{Shared, needs};
+pub use sharing::{Shared, lent, needs};
 
 /// One change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +105,26 @@ pub enum Step {
         ifname: LinkName,
         /// The number that the host's kernel has for the guest's namespace, for a guest that cannot be opened any more.
         netns_id: Option<i32>,
+    },
+    /// Marks a link of the host as lent: group and alias say to whom, wherever it is.
+    MarkNic(Box<Nic>),
+    /// Moves a marked link of the host into the guest, under its name there.
+    MoveNic(Move),
+    /// Brings a lent link back to the host, wherever it is, makes it what it was, and takes the mark off.
+    ReturnNic {
+        /// The link, as it was found.
+        nic: Box<Nic>,
+        /// The number that the host's kernel has for the guest's namespace, for a guest that cannot be opened any more.
+        netns_id: Option<i32>,
+    },
+    /// Gives a link of the guest, which is down, another MAC address or MTU.
+    SetGuestLink {
+        /// The link.
+        ifname: LinkName,
+        /// `None`: as it is.
+        mac: Option<MacAddr>,
+        /// `None`: as it is.
+        mtu: Option<Mtu>,
     },
     /// Makes the 802.1Q sub-interface of a link of the host unless it is there, and sets it up. Ours from the first moment.
     EnsureVlanLink {
@@ -280,40 +303,6 @@ pub struct Port {
     pub labels: Labels,
 }
 
-/// A route over the guest's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuestRoute {
-    /// Where to.
-    pub destination: IpNet,
-    /// `None`: on the link.
-    pub via: Option<IpAddr>,
-    /// The guest's end.
-    pub ifname: LinkName,
-}
-
-/// What must be read back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    /// The link as it was asked for.
-    pub ends: Ends,
-    /// Addresses of the guest's end.
-    pub addresses: Vec<InterfaceAddr>,
-    /// Routes over it.
-    pub routes: Vec<GuestRoute>,
-}
-
-/// A link with all its ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ends {
-    /// One in the host, one in the guest.
-    Pair(Veth),
-    /// One in the guest.
-    Single(GuestLink),
-    /// One of a pair that is plugged into nothing, wherever it is.
-    Either(End),
-}
-
 impl Step {
     /// What takes the step back; `None` when nothing does or nothing must (what is set on a link goes with the link).
     pub fn undo(&self) -> Option<Self> {
@@ -335,6 +324,7 @@ impl Step {
             Self::CreateLink(link) => {
                 Some(Self::DeleteGuestLink { id: link.id, ifname: link.name.clone(), netns_id: None })
             }
+            Self::MarkNic(nic) => Some(Self::ReturnNic { nic: nic.clone(), netns_id: None }),
             Self::EnsureVlanLink { link, .. } => Some(Self::ReleaseVlanLink { link: link.clone() }),
             Self::PlugPort(port) => Some(Self::UnplugPort { id: port.id, port: port.port.clone() }),
             Self::SetPortVlan { id, port, from, to } => {
@@ -360,6 +350,10 @@ impl Step {
             | Self::There { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }
+            // The undo of the mark finds it wherever it is.
+            | Self::MoveNic(_)
+            | Self::ReturnNic { .. }
+            | Self::SetGuestLink { .. }
             | Self::ReleaseVlanLink { .. }
             | Self::UnplugPort { .. }
             | Self::AwaitPort(_)

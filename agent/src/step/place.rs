@@ -36,6 +36,10 @@ impl Step {
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)
             | Self::DeleteGuestLink { .. }
+            | Self::MarkNic(_)
+            | Self::MoveNic(_)
+            | Self::ReturnNic { .. }
+            | Self::SetGuestLink { .. }
             | Self::EnsureVlanLink { .. }
             | Self::ReleaseVlanLink { .. }
             | Self::AwaitForwarding { .. }
@@ -69,6 +73,7 @@ impl Step {
             self,
             Self::EnableIpv6 { .. }
                 | Self::DisableTxChecksum { .. }
+                | Self::SetGuestLink { .. }
                 | Self::SetUp { .. }
                 | Self::AddAddress { .. }
                 | Self::SetIpv6 { .. }
@@ -86,5 +91,10 @@ impl Step {
                 | Self::DeleteGuestLink { .. }
                 | Self::AwaitGuestForwarding { .. }
         )
+    }
+
+    /// Whether it is taken in the guest's network namespace for as long as there is one, and without it otherwise.
+    pub fn looks_into_guest(&self) -> bool {
+        self.is_in_guest() || matches!(self, Self::ReturnNic { .. })
     }
 }

@@ -3,7 +3,7 @@
 
 use pipewright_api::net::LinkName;
 
-use super::Step;
+use super::{Nic, Step};
 use crate::switches::ovs::Purpose;
 
 /// Something of the host that several may need.
@@ -40,6 +40,10 @@ impl Step {
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)
             | Self::DeleteGuestLink { .. }
+            | Self::MarkNic(_)
+            | Self::MoveNic(_)
+            | Self::ReturnNic { .. }
+            | Self::SetGuestLink { .. }
             | Self::EnsureVlanLink { .. }
             | Self::AwaitGuestForwarding { .. }
             | Self::PlugPort(_)
@@ -80,6 +84,7 @@ impl Step {
             Self::EnsureVlanLink { link, parent, .. } => {
                 [Some(Shared::Link(link)), Some(Shared::Link(parent))]
             }
+            Self::MarkNic(nic) => [Some(Shared::Link(&nic.name)), None],
             Self::PlugPort(port) => {
                 let uplink = (port.purpose == Purpose::Uplink).then_some(Shared::Link(&port.port));
                 [Some(Shared::Link(&port.bridge)), uplink]
@@ -93,6 +98,9 @@ impl Step {
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::DeleteGuestLink { .. }
+            | Self::MoveNic(_)
+            | Self::ReturnNic { .. }
+            | Self::SetGuestLink { .. }
             | Self::ReleaseVlanLink { .. }
             | Self::AwaitGuestForwarding { .. }
             | Self::UnplugPort { .. }
@@ -125,4 +133,12 @@ impl Step {
 /// What a plan stands on and others may share: bridges, parents, what it set up or switched on.
 pub fn needs(plan: &[Step]) -> impl Iterator<Item = Shared<'_>> {
     plan.iter().flat_map(Step::needed).flatten()
+}
+
+/// The link of the host that a plan takes away from it for a while.
+pub fn lent(plan: &[Step]) -> Option<&Nic> {
+    plan.iter().find_map(|step| match step {
+        Step::MarkNic(nic) => Some(&**nic),
+        _ => None,
+    })
 }

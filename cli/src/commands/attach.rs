@@ -51,6 +51,8 @@ Examples:
     pwctl attach eth0 docker:web --ip 192.0.2.10/24 --vlan 100
   On the NIC with that MAC address, whatever its name:
     pwctl attach mac:02:00:5e:10:00:01 docker:web --ip 192.0.2.10/24
+  The whole NIC, with its own MAC address; it comes back as it was:
+    pwctl attach eth3 docker:web --kind direct --ip 192.0.2.10/24
   A link that leads nowhere:
     pwctl attach dummy docker:web --ip 192.0.2.10/32
   Between the guest and the host, and nobody else:
@@ -104,7 +106,7 @@ pub(crate) struct Attach {
     /// Name of the other end of a link to another guest [default: eth1]
     #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
     peer_ifname: Option<LinkName>,
-    /// MAC address, or U:WORD for one derived from a word [default: derived from the attachment's id]
+    /// MAC address, or U:WORD for one derived from a word [default: derived from the attachment's id; of a whole NIC, its own]
     #[arg(long, value_name = "MAC|U:SEED", value_parser = values::checked::<MacAddr>)]
     mac: Option<MacAddr>,
     /// The VLAN that the guest is in, untagged to it; on a linux bridge of somebody else's, filtering must be on
@@ -116,7 +118,8 @@ pub(crate) struct Attach {
     /// MTU in bytes [default: the uplink's]
     #[arg(long, value_name = "BYTES", value_parser = values::mtu)]
     mtu: Option<Mtu>,
-    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy or ptp; auto looks what the uplink is: on a NIC it is macvlan
+    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp or direct; auto looks what the uplink is: on a NIC it is
+    /// macvlan. direct moves the NIC itself into the guest, and back on detach or when the guest dies
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = values::kind)]
     kind: Auto<Kind>,
     /// How links share their NIC: bridge, private, vepa or passthru (macvlan), l2, l3 or l3s (ipvlan) [default: bridge, l2]

@@ -49,7 +49,8 @@ fn lines(answer: &wire::ShowResponse) -> String {
             | wire::Kind::Ipvlan
             | wire::Kind::Vlan
             | wire::Kind::Dummy
-            | wire::Kind::Ptp => "?",
+            | wire::Kind::Ptp
+            | wire::Kind::Direct => "?",
         };
         let ours = if bridge.ours { "yes" } else { "no" };
         let ports = or_dash(&bridge.ports.join(" "));

@@ -20,7 +20,7 @@ use crate::wire::attachment_spec as oneof;
 
 /// The name of a guest's link when the caller does not say.
 pub(super) const IFNAME_DEFAULT: &str = "eth1";
-const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan, dummy and ptp";
+const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp and direct";
 
 impl TryFrom<wire::AttachmentSpec> for AttachmentSpec {
     type Error = Failure;
@@ -97,6 +97,7 @@ pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
         wire::Kind::Vlan => Some(Kind::Vlan),
         wire::Kind::Dummy => Some(Kind::Dummy),
         wire::Kind::Ptp => Some(Kind::Ptp),
+        wire::Kind::Direct => Some(Kind::Direct),
     }))
 }
 
@@ -106,7 +107,7 @@ pub(super) fn switch_kind(value: i32, at: &At<'_>) -> Result<SwitchKind, Failure
     match kind(value, at)?.ok_or_else(required)? {
         Kind::LinuxBridge => Ok(SwitchKind::LinuxBridge),
         Kind::Ovs => Ok(SwitchKind::Ovs),
-        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp) => {
+        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp | Kind::Direct) => {
             Err(at.refuse(format_args!("{other} is no kind of bridge: use linux-bridge or ovs")))
         }
     }
@@ -235,6 +236,7 @@ impl From<Kind> for wire::Kind {
             Kind::Vlan => Self::Vlan,
             Kind::Dummy => Self::Dummy,
             Kind::Ptp => Self::Ptp,
+            Kind::Direct => Self::Direct,
         }
     }
 }

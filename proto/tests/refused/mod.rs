@@ -234,6 +234,8 @@ fn kinds() -> Vec<Row> {
         row("mode l3 of a macvlan", "spec.mode", "mac:02:00:5e:10:00:01", Kind::Unspecified, Mode::L3),
         row("mode vepa of an ipvlan", "spec.mode", "eth0", Kind::Ipvlan, Mode::Vepa),
         row("a mode of a bridge", "spec.mode", "br0", Kind::LinuxBridge, Mode::Bridge),
+        row("a whole NIC", "spec.kind", "dummy", Kind::Direct, Mode::Unspecified),
+        row("a mode of a whole NIC", "spec.mode", "eth0", Kind::Direct, Mode::Passthru),
         row("a mode of a dummy", "spec.mode", "dummy", Kind::Unspecified, Mode::Private),
         with("a macvlan with a host end", "spec.host_ifname", Kind::Macvlan, |spec| {
             spec.host_ifname = "web0".to_owned();
@@ -285,6 +287,11 @@ fn kinds() -> Vec<Row> {
             spec.uplink = "host".to_owned();
             spec.addressing = Some(Addressing::Dhcp(wire::Dhcp::default()));
         }),
+        with("a whole NIC with a host end", "spec.host_ifname", Kind::Direct, |spec| {
+            spec.host_ifname = "web0".to_owned();
+        }),
+        with("a trunk of a whole NIC", "spec.trunk_vlans", Kind::Direct, |spec| spec.vlan = trunk(&[100])),
+        with("every VLAN of a whole NIC", "spec.every_vlan", Kind::Direct, every),
         with("a VLAN of a dummy", "spec.access_vlan", Kind::Dummy, |spec| {
             spec.vlan = Some(Vlan::AccessVlan(100));
         }),

@@ -84,6 +84,7 @@ pub(crate) fn port() -> impl Strategy<Value = (Uplink, Option<Kind>, Option<Mode
         (nic(), option::of(ipvlan), option::of(access()))
             .prop_map(|(nic, mode, vlan)| { (nic, Some(Kind::Ipvlan), mode.map(Mode::Ipvlan), vlan) }),
         (nic(), access()).prop_map(|(nic, vlan)| (nic, Some(Kind::Vlan), None, Some(vlan))),
+        (nic(), option::of(access())).prop_map(|(nic, vlan)| (nic, Some(Kind::Direct), None, vlan)),
         option::of(Just(Kind::Dummy)).prop_map(|kind| (Uplink::Dummy, kind, None, None)),
         option::of(Just(Kind::Ptp)).prop_map(|kind| (Uplink::Host, kind, None, None)),
         guest().prop_map(|guest| (Uplink::Guest(guest), None, None, None)),

@@ -142,9 +142,9 @@ fn what_cannot_be_is_refused_before_anything_connects() {
             "--trunk: macvlan is on one VLAN at most: give it with --vlan, or leave it out for all",
         ),
         (
-            format!("br0 web {ip} --kind direct"),
-            "invalid value 'direct' for '--kind <KIND>': direct is not in this version: use auto, linux-bridge, ovs, \
-             macvlan, ipvlan, vlan, dummy or ptp",
+            format!("ib0 web {ip} --kind ipoib"),
+            "invalid value 'ipoib' for '--kind <KIND>': ipoib is not in this version: use auto, linux-bridge, ovs, \
+             macvlan, ipvlan, vlan, dummy, ptp or direct",
         ),
         (
             format!("ovs0 web {ip} --vlan 4095"),

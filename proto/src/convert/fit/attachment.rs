@@ -114,9 +114,12 @@ fn mode(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
         (Mode::Macvlan(_), Some(Kind::Ipvlan)) => {
             Err(at.refuse(format_args!("{mode} is no mode of ipvlan: use l2, l3 or l3s")))
         }
-        (_, Some(kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy | Kind::Ptp))) => {
-            Err(at.refuse(format_args!("{kind} has no modes: leave it out")))
-        }
+        (
+            _,
+            Some(
+                kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy | Kind::Ptp | Kind::Direct),
+            ),
+        ) => Err(at.refuse(format_args!("{kind} has no modes: leave it out"))),
     }
 }
 
@@ -136,14 +139,14 @@ fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<()
 /// What a kind of port needs of its VLAN.
 pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
-        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy | Kind::Ptp, None)
+        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy | Kind::Ptp | Kind::Direct, None)
         | (Kind::LinuxBridge | Kind::Ovs, Some(_))
-        | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Access(_))) => Ok(()),
+        | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Direct, Some(Vlan::Access(_))) => Ok(()),
         (Kind::Vlan, None) => Err(at.field("vlan").refuse("a sub-interface is of one VLAN: give it with --vlan")),
-        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Trunk(_))) => Err(at
+        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Direct, Some(Vlan::Trunk(_))) => Err(at
             .field("trunk_vlans")
             .refuse(format_args!("{kind} is on one VLAN at most: give it with --vlan, or leave it out for all"))),
-        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan, Some(Vlan::Every)) => Err(at
+        (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Direct, Some(Vlan::Every)) => Err(at
             .field("every_vlan")
             .refuse(format_args!("{kind} is on one VLAN at most: give it with --vlan, or leave it out for all"))),
         (Kind::Dummy | Kind::Ptp, Some(vlan)) => {
