@@ -11,7 +11,7 @@ use pipewright_api::reason::Reason;
 use pipewright_wait::Asked;
 use uuid::Uuid;
 
-use super::form::{Attach, Form, Refused};
+use super::form::{Attach, Form, HostInterface, Refused};
 use super::{Stopped, parse, resolve};
 use crate::args::Global;
 use crate::commands::tool;
@@ -64,6 +64,11 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
             let is_there = error.failure().is_some_and(|failure| failure.reason() == Reason::SpecDiffers);
             if let Some(name) = spec.host_ifname.filter(|_| is_there) {
                 exists(&name)?;
+            }
+            if let (HostInterface::Named(name), Some(failure)) = (&form.host, error.failure())
+                && failure.reason() == Reason::NoUplink
+            {
+                return Err(resolve::unknown(name, failure.message()).into());
             }
             return Err(explain::unrepeatable(&error, global).into());
         }

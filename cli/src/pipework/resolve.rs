@@ -37,11 +37,17 @@ fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
         (None, name) if name.starts_with("ovs") => Err(Refused::because(format!(
             "Need OVS installed on the system to create an ovs bridge: {name} is not there, and no Open vSwitch answers"
         ))),
-        (None, name) => Err(Refused::because(format!(
-            "I do not know how to setup interface {name}.\nthere is no such link or bridge; one whose name begins with br or \
-             ovs is made when it is missing, and `dummy` is a link that leads nowhere"
-        ))),
+        (None, _) => {
+            let why = "there is no such link or bridge; one whose name begins with br or ovs is made when it is missing, and \
+                       `dummy` is a link that leads nowhere";
+            Err(unknown(name, why))
+        }
     }
+}
+
+/// What pipework says of a name that is nothing, and scripts look for; and why it is nothing.
+pub(super) fn unknown(name: &LinkName, why: &str) -> Refused {
+    Refused::because(format!("I do not know how to setup interface {name}.\n{why}"))
 }
 
 /// What is asked of the agent.
@@ -93,23 +99,20 @@ pub(super) fn spec(
 
 /// What the link comes from, and what it is.
 fn uplink(form: &Attach, facts: &HostFacts) -> Result<(Uplink, Kind), Refused> {
-    // Of a NIC the guest gets a macvlan, or itself; of a VLAN of it, its sub-interface.
-    let physical = match (form.direct, &form.tag) {
-        (false, _) => Ok(Kind::Macvlan),
-        (true, Some(_)) => Ok(Kind::Vlan),
-        (true, None) => Err(Refused::because(
-            "--direct-phys: this agent cannot move a link of the host into a guest yet; without it, the guest gets a macvlan",
-        )),
-    };
+    // Of a NIC the guest gets a macvlan, or itself; likewise of its VLAN.
+    let physical = if form.direct { Kind::Direct } else { Kind::Macvlan };
     match &form.host {
         HostInterface::Dummy => Ok((Uplink::Dummy, Kind::Dummy)),
-        HostInterface::Mac(mac) => Ok((Uplink::Mac(*mac), physical?)),
+        HostInterface::Mac(mac) => Ok((Uplink::Mac(*mac), physical)),
         HostInterface::Named(name) => {
-            let kind = match kind(name, facts)? {
+            let kind = match kind(name, facts) {
                 // --direct-phys says nothing of a bridge, as in pipework.
-                HostKind::LinuxBridge => Kind::LinuxBridge,
-                HostKind::Ovs => Kind::Ovs,
-                HostKind::Physical => physical?,
+                Ok(HostKind::LinuxBridge) => Kind::LinuxBridge,
+                Ok(HostKind::Ovs) => Kind::Ovs,
+                Ok(HostKind::Physical) => physical,
+                // In a guest already, perhaps: the agent knows. In pipework such a line cannot be repeated.
+                Err(_) if form.direct && !name.as_str().starts_with("ovs") => Kind::Direct,
+                Err(refused) => return Err(refused),
             };
             Ok((Uplink::Link(name.clone()), kind))
         }
@@ -196,7 +199,17 @@ mod tests {
             ("dummy web 0/0 @5", "dummy", Kind::Dummy, None, None),
             ("dummyXYZ web 0/0", "dummy", Kind::Dummy, None, None),
             ("mac:02:00:5E:10:00:01 web 0/0", "mac:02:00:5e:10:00:01", Kind::Macvlan, None, None),
-            ("--direct-phys eth0 web 0/0 @5", "eth0", Kind::Vlan, access(5), None),
+            ("--direct-phys eth0 web 0/0", "eth0", Kind::Direct, None, None),
+            ("--direct-phys eth0 web 0/0 @5", "eth0", Kind::Direct, access(5), None),
+            ("--direct-phys lent0 -l host1 web 0/0", "lent0", Kind::Direct, None, None),
+            (
+                "--direct-phys mac:02:00:5E:10:00:01 web 0/0",
+                "mac:02:00:5e:10:00:01",
+                Kind::Direct,
+                None,
+                None,
+            ),
+            ("--direct-phys br1 web 0/0", "br1", Kind::LinuxBridge, None, Some("veth1pl7")),
         ] {
             let spec = asked(line, true).unwrap_or_else(|why| panic!("{line}: {why}"));
 
@@ -213,7 +226,7 @@ mod tests {
             ("nosuch web 0/0", true, "I do not know how to setup interface nosuch."),
             ("ovs1 web 0/0", false, "Need OVS installed on the system to create an ovs bridge"),
             ("br-int web 0/0 @5000", true, "\\\"5000\\\" is not a VLAN: use 1 to 4094"),
-            ("--direct-phys eth0 web 0/0", true, "cannot move a link of the host into a guest yet"),
+            ("--direct-phys ovs1 web 0/0", false, "Need OVS installed on the system to create an ovs bridge"),
             ("br1 web 192.0.2.1/24@192.0.2.1", true, "is the link's own address"),
         ] {
             let why = asked(line, has_ovs).unwrap_err();

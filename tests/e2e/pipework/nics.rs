@@ -98,3 +98,56 @@ fn a_dummy_leads_nowhere() -> Result<()> {
     assert_eq!(routes(&web)?, ["default via 192.0.2.1 dev eth1"]);
     stage.end()
 }
+
+#[test]
+fn a_nic_itself_is_given_to_a_container_once_and_comes_back() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+    let host = stage.host.inside();
+    host.ip("address add 192.0.2.145/24 dev eth1")?;
+    let mac = host.ip_json("link show dev eth1")?[0]["address"].as_str().unwrap_or_default().to_owned();
+    let before = Snapshot::take(&stage.host)?;
+
+    // README, "Using physical interfaces directly"; the second time by the NIC's MAC address, as the README advises.
+    for nic in ["eth1", &format!("mac:{mac}")] {
+        let line = format!("--direct-phys {nic} $web 192.0.2.10/24@192.0.2.1");
+        stage.pipework(&line)?;
+        assert!(!host.has_link("eth1")?);
+        assert_eq!(link(&web, "eth1")?["address"], mac.as_str());
+        assert_eq!(addresses(&web, "eth1")?, ["192.0.2.10/24"]);
+        assert_eq!(routes(&web)?, ["default via 192.0.2.1 dev eth1"]);
+        let again = stage.run(&line)?;
+        assert_eq!(
+            (again.code, again.stdout.as_str()),
+            (1, "Link eth1 exists and is up\n"),
+            "{}",
+            again.stderr
+        );
+
+        stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+        before.wait_same(&stage.host)?;
+    }
+    let unknown = stage.run("--direct-phys nosuch0 $web 0/0")?;
+    assert_eq!(unknown.code, 1, "{}", unknown.stdout);
+    assert!(unknown.stderr.contains("I do not know how to setup interface nosuch0."), "{}", unknown.stderr);
+
+    host.ip("address del 192.0.2.145/24 dev eth1")?;
+    stage.end()
+}
+
+#[test]
+fn direct_phys_says_nothing_of_a_bridge() -> Result<()> {
+    needs!(Root, Docker);
+    let stage = Stage::plain()?;
+    let web = stage.host.container("web")?;
+    let before = Snapshot::take(&stage.host)?;
+
+    stage.pipework("--direct-phys br1 $web 192.0.2.10/24")?;
+    assert_eq!(addresses(&web, "eth1")?, ["192.0.2.10/24"]);
+    assert!(stage.host.inside().has_link("br1")?);
+    stage.agent.ctl(&format!("detach {}", web.reference()))?.ok()?;
+
+    before.wait_same(&stage.host)?;
+    stage.end()
+}
