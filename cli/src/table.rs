@@ -64,14 +64,22 @@ fn shortest(attachments: &[wire::Attachment]) -> usize {
 pub(crate) fn addresses(attachment: &wire::Attachment) -> Vec<&str> {
     use wire::attachment_spec::Addressing;
     let spec = attachment.spec.as_ref();
-    match spec.and_then(|spec| spec.addressing.as_ref()) {
+    let mut all = match spec.and_then(|spec| spec.addressing.as_ref()) {
         Some(Addressing::StaticAddresses(addresses)) => addresses.cidrs.iter().map(String::as_str).collect(),
         Some(Addressing::Dhcp(_)) => match &attachment.lease {
             Some(lease) => vec![&lease.address, "(dhcp)"],
             None => vec!["(dhcp)"],
         },
         Some(Addressing::NoAddress(_)) | None => Vec::new(),
+    };
+    if spec.is_some_and(|spec| spec.slaac) {
+        all.push("(slaac)");
     }
+    if spec.is_some_and(|spec| spec.dhcp6.is_some()) {
+        all.extend(attachment.lease6.iter().map(|lease| lease.address.as_str()));
+        all.push("(dhcp6)");
+    }
+    all
 }
 
 /// What the link is on; a link of the host's own is on nothing.

@@ -47,6 +47,9 @@ pub struct Attachment {
     /// The guest at the other end, of a link between two.
     #[serde(default)]
     pub peer: Option<GuestIdentity>,
+    /// What the DHCPv6 server gave.
+    #[serde(default)]
+    pub lease6: Option<Lease>,
 }
 
 /// Life of an attachment.

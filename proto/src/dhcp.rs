@@ -1,7 +1,7 @@
 //! What DHCP (RFC 2131) is told and tells.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -19,6 +19,13 @@ pub struct Dhcp {
     pub hostname: Option<Hostname>,
     /// `None`: from the container's id, or the MAC address.
     pub client_id: Option<ClientId>,
+}
+
+/// What is asked of DHCPv6 for one link.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dhcp6 {
+    /// `None`: the guest's name, if it is a host name.
+    pub hostname: Option<Hostname>,
 }
 
 /// The name of a host (RFC 1123 §2.1), perhaps with its domain: 1 to 253 letters, digits, '-' and '.'.
@@ -127,14 +134,14 @@ as_text!(ClientId);
 pub struct Lease {
     /// Address and prefix length.
     pub address: InterfaceAddr,
-    /// Option 54.
-    pub server: Ipv4Addr,
+    /// Option 54; of DHCPv6 where its answer came from.
+    pub server: IpAddr,
     /// By the wall clock; `None`: never.
     pub expires_at: Option<SystemTime>,
     /// Option 3.
-    pub routers: Vec<Ipv4Addr>,
+    pub routers: Vec<IpAddr>,
     /// Option 6.
-    pub dns_servers: Vec<Ipv4Addr>,
+    pub dns_servers: Vec<IpAddr>,
     /// Option 15; empty when there is none.
     pub domain: String,
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::dhcp::Dhcp6;
 use crate::labels::Labels;
 use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
 
@@ -44,6 +45,12 @@ pub struct AttachmentSpec {
     pub vlan: Option<Vlan>,
     /// Addresses of the guest's end.
     pub addressing: Addressing,
+    /// Addresses of the prefixes that routers advertise, too.
+    #[serde(default)]
+    pub slaac: bool,
+    /// An address from a DHCPv6 server, too.
+    #[serde(default)]
+    pub dhcp6: Option<Dhcp6>,
     /// Default gateways, at most one a family.
     pub gateways: Vec<IpAddr>,
     /// More routes over the link.

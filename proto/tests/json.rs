@@ -24,6 +24,8 @@ fn attachment() -> Attachment {
         mtu: Some(1400.try_into().unwrap()),
         vlan: Some(Vlan::Access(100.try_into().unwrap())),
         addressing: Addressing::Static(vec!["192.0.2.10/24".parse().unwrap()]),
+        slaac: false,
+        dhcp6: None,
         gateways: vec!["192.0.2.1".parse().unwrap()],
         routes: vec![Route { destination: "198.51.100.0/24".parse().unwrap(), via: None }],
         duplicate_check: DuplicateCheck::Off,
@@ -60,6 +62,7 @@ fn attachment() -> Attachment {
         leftovers: Vec::new(),
         lease: None,
         peer: None,
+        lease6: None,
         spec,
     }
 }
@@ -85,7 +88,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "host_ifname": "pwabcdefghijkl",
                     "mac": "02:00:5e:10:00:01",
                     "mtu": 1400,
-                    "access_vlan": 100, "duplicate_check": "DUPLICATE_CHECK_OFF",
+                    "access_vlan": 100, "duplicate_check": "DUPLICATE_CHECK_OFF", "slaac": false,
                     "static_addresses": { "cidrs": ["192.0.2.10/24"] },
                     "gateways": ["192.0.2.1"],
                     "peer_ifname": "",

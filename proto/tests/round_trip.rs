@@ -147,6 +147,8 @@ proptest! {
             peer_ifname: text(3),
             peer_cidrs: vec![text(5)],
             duplicate_check: kind % 5,
+            slaac: number % 2 == 0,
+            dhcp6: (number % 3 == 0).then(|| wire::Dhcp6 { hostname: text(1) }),
             labels: [(text(3), text(4))].into(),
         };
         match AttachmentSpec::try_from(spec) {

@@ -88,6 +88,8 @@ impl Seat {
             mtu: None,
             vlan,
             addressing: Addressing::Static(vec![address]),
+            slaac: false,
+            dhcp6: None,
             gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
             duplicate_check: Default::default(),

@@ -36,11 +36,20 @@ pub(crate) fn steps(scene: &Scene, attach: &str) -> Result<usize> {
 }
 
 fn every_refused_step_leaves_nothing(scene: Scene, uplink: &str) -> Result<()> {
+    each_refused_step_leaves_nothing(&scene, |guest| attach(uplink, guest))?;
+    scene.lab.finish()
+}
+
+/// Has each step of an attach refused in turn; nothing is left each time.
+pub(crate) fn each_refused_step_leaves_nothing(
+    scene: &Scene,
+    attach: impl Fn(&Guest) -> String,
+) -> Result<()> {
     let guest = scene.host.guest("web")?;
     with_default_routes(&guest)?;
     let before = scene.snapshot()?;
-    let attach = attach(uplink, &guest);
-    let steps = steps(&scene, &attach)?;
+    let attach = attach(&guest);
+    let steps = steps(scene, &attach)?;
 
     for n in 0..steps {
         scene.restart_with_fault(&format!("refuse:{n}"))?;
@@ -59,7 +68,7 @@ fn every_refused_step_leaves_nothing(scene: Scene, uplink: &str) -> Result<()> {
     scene.ctl(&format!("detach {}", guest.reference())).expect_err("the undo's first step is refused");
     scene.ctl(&format!("detach {}", guest.reference()))?;
     unchanged("in the end", &before, &scene.snapshot()?);
-    scene.lab.finish()
+    Ok(())
 }
 
 /// As `assert_same`, and says when.

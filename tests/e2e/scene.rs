@@ -128,6 +128,8 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         mtu: None,
         vlan: (!uplink.starts_with("br")).then(|| Vlan::Access(VlanId::try_from(100).expect(parsed))),
         addressing: Addressing::Static(vec![address.parse().expect(parsed)]),
+        slaac: false,
+        dhcp6: None,
         gateways: Vec::new(),
         routes: Vec::new(),
         duplicate_check: Default::default(),

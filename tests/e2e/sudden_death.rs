@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pipewright_tests::{needs, reach};
+use pipewright_tests::{Guest, needs, reach};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -21,11 +21,17 @@ fn is_dead(scene: &Scene, code: i32) -> Result<bool> {
 }
 
 fn death_in_an_attach(scene: Scene, uplink: &str) -> Result<()> {
+    dies_in_an_attach(&scene, |guest| attach(uplink, guest))?;
+    scene.lab.finish()
+}
+
+/// Kills the agent at each step of an attach.
+pub(crate) fn dies_in_an_attach(scene: &Scene, attach: impl Fn(&Guest) -> String) -> Result<()> {
     let guest = scene.host.guest("web")?;
     with_default_routes(&guest)?;
     let before = scene.snapshot()?;
-    let attach = attach(uplink, &guest);
-    let steps = steps(&scene, &attach)?;
+    let attach = attach(&guest);
+    let steps = steps(scene, &attach)?;
 
     for n in 0..steps {
         // After the last step and before the first one are the two ends; between two steps, one of them is enough.
@@ -34,7 +40,7 @@ fn death_in_an_attach(scene: Scene, uplink: &str) -> Result<()> {
             let request = Uuid::new_v4();
             scene.restart_with_fault(&when)?;
             let answer = scene.agent.ctl(&format!("{attach} --request-id {request}"))?;
-            ensure!(is_dead(&scene, answer.code)?, "{when}: it lives: {}{}", answer.stdout, answer.stderr);
+            ensure!(is_dead(scene, answer.code)?, "{when}: it lives: {}{}", answer.stdout, answer.stderr);
             assert!(answer.stderr.contains("unknown"), "{when}: {}", answer.stderr);
 
             scene.restart()?;
@@ -47,7 +53,7 @@ fn death_in_an_attach(scene: Scene, uplink: &str) -> Result<()> {
             unchanged(&when, &before, &scene.snapshot()?);
         }
     }
-    scene.lab.finish()
+    Ok(())
 }
 
 #[test]

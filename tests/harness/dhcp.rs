@@ -24,6 +24,14 @@ impl DhcpServer {
     /// # Errors
     /// It does not start.
     pub fn dnsmasq(inside: &Inside, dir: &Path, range: &str, words: &str) -> Result<Self> {
+        Self::dnsmasq_on("eth1", inside, dir, range, words)
+    }
+
+    /// dnsmasq on another link.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn dnsmasq_on(link: &str, inside: &Inside, dir: &Path, range: &str, words: &str) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let leases = dir.join("leases");
         let mut dnsmasq = inside.command("dnsmasq")?;
@@ -35,7 +43,8 @@ impl DhcpServer {
                 "--conf-file=/dev/null",
                 "--port=0",
             ])
-            .args(["--user=root", "--pid-file=", "--no-ping", "--bind-interfaces", "--interface=eth1"])
+            .args(["--user=root", "--pid-file=", "--no-ping", "--bind-interfaces"])
+            .arg(format!("--interface={link}"))
             .arg(format!("--dhcp-leasefile={}", leases.display()))
             .arg(format!("--dhcp-range={range}"))
             .args(words.split_whitespace());

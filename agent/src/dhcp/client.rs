@@ -6,10 +6,10 @@ use std::time::Duration;
 use pipewright_api::net::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
 use super::dice::Dice;
 use super::lease::Lease;
 use super::message::{Kind, Message, option};
+use super::{Machine, Moment};
 
 /// What is asked of servers (option 55).
 const WANTED: [u8; 13] = [
@@ -58,24 +58,7 @@ pub struct Identity {
 }
 
 /// What a client wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Send this.
-    Send {
-        /// The message.
-        message: Message,
-        /// To whom.
-        to: To,
-    },
-    /// The address is ours, newly or for longer.
-    Bound(Lease),
-    /// The server takes the address back; it says why, or nothing.
-    Refused(Option<String>),
-    /// The lease ran out.
-    Ended,
-    /// A message of a server was not heeded.
-    Ignored(&'static str),
-}
+pub type Action = super::Action<Message, To, Lease>;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +84,7 @@ pub struct Client {
     began: Moment,
     /// When the last request was sent.
     sent: Moment,
-    /// When [`Client::tick`] is to be called next; `None`: never.
+    /// When [`Machine::tick`] is to be called next; `None`: never.
     due: Option<Moment>,
     xid: u32,
     tries: u32,
@@ -155,115 +138,6 @@ impl Client {
         client
     }
 
-    /// When the next call of [`Client::tick`] is due; `None`: never.
-    pub fn due(&self) -> Option<Moment> {
-        self.due
-    }
-
-    /// What the client may use now.
-    pub fn lease(&self) -> Option<&Lease> {
-        match &self.state {
-            State::Selecting | State::Requesting(_) => None,
-            State::Rebooting(lease)
-            | State::Bound(lease)
-            | State::Renewing(lease)
-            | State::Rebinding(lease) => Some(lease),
-        }
-    }
-
-    /// Whether there is nothing to send or to hear before the lease's next time.
-    pub fn is_at_rest(&self) -> bool {
-        matches!(self.state, State::Bound(_))
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self, now: Moment) -> Vec<Action> {
-        if self.due.is_none_or(|due| now < due) {
-            return Vec::new();
-        }
-        if let Some(lease) = self.lease()
-            && lease.ends_at().is_some_and(|end| now >= end)
-        {
-            self.had = Some(lease.ip);
-            self.start_over(now);
-            return vec![Action::Ended];
-        }
-        match self.state.clone() {
-            State::Selecting => vec![self.discover(now)],
-            State::Requesting(_) if self.tries >= REQUESTS => {
-                self.start_over(now);
-                vec![self.discover(now)]
-            }
-            State::Requesting(offer) => vec![self.request(&offer, now)],
-            State::Rebooting(lease) if self.tries >= REBOOTS => {
-                // "The client may choose to use the previously allocated address" (RFC 2131 §3.2).
-                self.due = lease.renew_at();
-                self.state = State::Bound(lease);
-                Vec::new()
-            }
-            State::Rebooting(lease) => vec![self.confirm(&lease, now)],
-            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => {
-                vec![self.ask_for_more(lease, now)]
-            }
-        }
-    }
-
-    /// A message came from `from`.
-    pub fn hear(&mut self, message: &Message, from: [u8; 6], now: Moment) -> Vec<Action> {
-        if !message.is_reply || message.xid != self.xid || message.mac != self.identity.mac {
-            return Vec::new();
-        }
-        match (self.state.clone(), message.kind) {
-            (State::Selecting, Kind::Offer) if self.tries > 0 => match Lease::read(message, from, now) {
-                Ok(offer) => {
-                    self.tries = 0;
-                    let send = self.request(&offer, now);
-                    self.state = State::Requesting(offer);
-                    vec![send]
-                }
-                Err(why) => vec![Action::Ignored(why)],
-            },
-            (State::Requesting(offer), Kind::Ack | Kind::Nak)
-                if message.address(option::SERVER).is_some_and(|server| server != offer.server) =>
-            {
-                Vec::new()
-            }
-            (State::Renewing(lease), Kind::Nak)
-                if message.address(option::SERVER).is_some_and(|server| server != lease.server) =>
-            {
-                Vec::new()
-            }
-            (
-                State::Requesting(_) | State::Rebooting(_) | State::Renewing(_) | State::Rebinding(_),
-                Kind::Ack,
-            ) => match Lease::read(message, from, self.sent) {
-                Ok(lease) => {
-                    self.naks = 0;
-                    self.due = lease.renew_at();
-                    self.state = State::Bound(lease.clone());
-                    vec![Action::Bound(lease)]
-                }
-                Err(why) => vec![Action::Ignored(why)],
-            },
-            (
-                State::Requesting(_) | State::Rebooting(_) | State::Renewing(_) | State::Rebinding(_),
-                Kind::Nak,
-            ) => {
-                self.had = None;
-                self.naks += 1;
-                self.start_over(now);
-                // A server that offers and then refuses must not be asked without end.
-                if self.naks > 1 {
-                    self.due = Some(now + self.wait(self.naks - 1));
-                }
-                vec![Action::Refused(message.text(option::TEXT))]
-            }
-            (State::Bound(_), _)
-            | (State::Selecting, Kind::Offer | Kind::Ack | Kind::Nak)
-            | (_, Kind::Discover | Kind::Offer | Kind::Request | Kind::Decline | Kind::Release) => Vec::new(),
-        }
-    }
-
     /// The message that gives a lease back (RFC 2131 §4.4.6). No answer comes.
     pub fn release(identity: &Identity, lease: &Lease, seed: u64) -> (Message, To) {
         let message = Message::of_client(Kind::Release, identity.mac, Dice(seed).roll() as u32)
@@ -271,21 +145,6 @@ impl Client {
             .with(option::CLIENT_ID, identity.client_id.clone());
         let to = To::One { server: lease.server, mac: lease.server_mac };
         (Message { ciaddr: lease.ip, ..message }, to)
-    }
-
-    /// Somebody else uses the address that was just bound: tells its server, and looks for another one a while later
-    /// (RFC 2131 §3.1.5).
-    pub fn decline(&mut self, now: Moment) -> Vec<Action> {
-        let State::Bound(lease) = self.state.clone() else { return Vec::new() };
-        self.begin(now);
-        let message = Message::of_client(Kind::Decline, self.identity.mac, self.xid)
-            .with(option::ADDRESS, lease.ip.octets())
-            .with(option::SERVER, lease.server.octets())
-            .with(option::CLIENT_ID, self.identity.client_id.clone());
-        self.had = None;
-        self.start_over(now);
-        self.due = Some(now + AFTER_DECLINE);
-        vec![Action::Send { message, to: To::All }]
     }
 
     fn start_over(&mut self, now: Moment) {
@@ -375,5 +234,129 @@ impl Client {
         let doubled = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16));
         let more = self.dice.up_to(2 * JITTER);
         doubled.min(LONGEST_WAIT) - JITTER + more
+    }
+}
+
+impl Machine for Client {
+    type Message = Message;
+    type To = To;
+    type From = [u8; 6];
+    type Lease = Lease;
+
+    fn due(&self) -> Option<Moment> {
+        self.due
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Selecting | State::Requesting(_) => None,
+            State::Rebooting(lease)
+            | State::Bound(lease)
+            | State::Renewing(lease)
+            | State::Rebinding(lease) => Some(lease),
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        matches!(self.state, State::Bound(_))
+    }
+
+    fn tick(&mut self, now: Moment) -> Vec<Action> {
+        if self.due.is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        if let Some(lease) = self.lease()
+            && lease.ends_at().is_some_and(|end| now >= end)
+        {
+            self.had = Some(lease.ip);
+            self.start_over(now);
+            return vec![Action::Ended];
+        }
+        match self.state.clone() {
+            State::Selecting => vec![self.discover(now)],
+            State::Requesting(_) if self.tries >= REQUESTS => {
+                self.start_over(now);
+                vec![self.discover(now)]
+            }
+            State::Requesting(offer) => vec![self.request(&offer, now)],
+            State::Rebooting(lease) if self.tries >= REBOOTS => {
+                // "The client may choose to use the previously allocated address" (RFC 2131 §3.2).
+                self.due = lease.renew_at();
+                self.state = State::Bound(lease);
+                Vec::new()
+            }
+            State::Rebooting(lease) => vec![self.confirm(&lease, now)],
+            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => {
+                vec![self.ask_for_more(lease, now)]
+            }
+        }
+    }
+
+    fn hear(&mut self, message: &Message, from: [u8; 6], now: Moment) -> Vec<Action> {
+        if !message.is_reply || message.xid != self.xid || message.mac != self.identity.mac {
+            return Vec::new();
+        }
+        match (self.state.clone(), message.kind) {
+            (State::Selecting, Kind::Offer) if self.tries > 0 => match Lease::read(message, from, now) {
+                Ok(offer) => {
+                    self.tries = 0;
+                    let send = self.request(&offer, now);
+                    self.state = State::Requesting(offer);
+                    vec![send]
+                }
+                Err(why) => vec![Action::Ignored(why)],
+            },
+            (State::Requesting(offer), Kind::Ack | Kind::Nak)
+                if message.address(option::SERVER).is_some_and(|server| server != offer.server) =>
+            {
+                Vec::new()
+            }
+            (State::Renewing(lease), Kind::Nak)
+                if message.address(option::SERVER).is_some_and(|server| server != lease.server) =>
+            {
+                Vec::new()
+            }
+            (
+                State::Requesting(_) | State::Rebooting(_) | State::Renewing(_) | State::Rebinding(_),
+                Kind::Ack,
+            ) => match Lease::read(message, from, self.sent) {
+                Ok(lease) => {
+                    self.naks = 0;
+                    self.due = lease.renew_at();
+                    self.state = State::Bound(lease.clone());
+                    vec![Action::Bound(lease)]
+                }
+                Err(why) => vec![Action::Ignored(why)],
+            },
+            (
+                State::Requesting(_) | State::Rebooting(_) | State::Renewing(_) | State::Rebinding(_),
+                Kind::Nak,
+            ) => {
+                self.had = None;
+                self.naks += 1;
+                self.start_over(now);
+                // A server that offers and then refuses must not be asked without end.
+                if self.naks > 1 {
+                    self.due = Some(now + self.wait(self.naks - 1));
+                }
+                vec![Action::Refused(message.text(option::TEXT))]
+            }
+            (State::Bound(_), _)
+            | (State::Selecting, Kind::Offer | Kind::Ack | Kind::Nak)
+            | (_, Kind::Discover | Kind::Offer | Kind::Request | Kind::Decline | Kind::Release) => Vec::new(),
+        }
+    }
+
+    fn decline(&mut self, now: Moment) -> Vec<Action> {
+        let State::Bound(lease) = self.state.clone() else { return Vec::new() };
+        self.begin(now);
+        let message = Message::of_client(Kind::Decline, self.identity.mac, self.xid)
+            .with(option::ADDRESS, lease.ip.octets())
+            .with(option::SERVER, lease.server.octets())
+            .with(option::CLIENT_ID, self.identity.client_id.clone());
+        self.had = None;
+        self.start_over(now);
+        self.due = Some(now + AFTER_DECLINE);
+        vec![Action::Send { message, to: To::All }]
     }
 }

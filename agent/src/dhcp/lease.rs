@@ -141,10 +141,10 @@ impl Lease {
     pub fn shown(&self, now: Moment, wall: SystemTime) -> dhcp::Lease {
         dhcp::Lease {
             address: self.address,
-            server: self.server,
+            server: self.server.into(),
             expires_at: self.left(now).map(|left| wall + left),
-            routers: self.routers.clone(),
-            dns_servers: self.dns_servers.clone(),
+            routers: self.routers.iter().copied().map(Into::into).collect(),
+            dns_servers: self.dns_servers.iter().copied().map(Into::into).collect(),
             domain: self.domain.clone(),
         }
     }

@@ -11,6 +11,7 @@ use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
 use uuid::Uuid;
 
 use super::Engine;
+use crate::dhcp::given::Family;
 use crate::engine::entered::Entered;
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
@@ -196,6 +197,7 @@ impl<H: Host> Engine<H> {
             leftovers: Vec::new(),
             lease: None,
             peer,
+            lease6: None,
         };
         Ok(Record {
             attachment,
@@ -203,7 +205,7 @@ impl<H: Host> Engine<H> {
             plan,
             request: wish.request,
             netns_id: None,
-            lease: None,
+            leases: Vec::new(),
         })
     }
 
@@ -223,14 +225,16 @@ impl<H: Host> Engine<H> {
     async fn settle(&self, record: &Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Attached;
-        record.hold(self.kernel.leases().given(record.attachment.id));
+        for family in Family::ALL {
+            record.hold(family, self.kernel.leases().given(record.attachment.id, family));
+        }
         let record = self.shelf.put(record, None);
         let answer = Answer::Attached { attachment: Box::new(record.attachment.clone()), created: true };
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
         writes.extend(answered(open, answer));
         self.records.settle(writes).await?;
-        if let Some(lease) = &record.lease {
-            self.timetable.at((record.attachment.id, Errand::Lease), lease.renew_at());
+        for lease in &record.leases {
+            self.timetable.at((record.attachment.id, Errand::Lease(lease.family())), lease.renew_at());
         }
         self.announce_later(&record);
         Ok(record)

@@ -9,6 +9,7 @@ use pipewright_api::attachment::State;
 use uuid::Uuid;
 
 use super::Engine;
+use crate::dhcp::given::Given;
 use crate::engine::records::Record;
 use crate::engine::timetable::Errand;
 use crate::host::Host;
@@ -39,7 +40,7 @@ impl<H: Host> Engine<H> {
             loop {
                 for (id, errand) in engine.timetable.take_due(now()) {
                     match errand {
-                        Errand::Lease => engine.look_at_lease(id),
+                        Errand::Lease(family) => engine.look_at_lease(id, family),
                         Errand::Announce(times) => engine.announce_again(id, times),
                     }
                 }
@@ -92,7 +93,7 @@ impl Record {
             Step::Announce { addresses, .. } => addresses.as_slice(),
             _ => &[],
         });
-        let leased = self.lease.iter().map(|lease| IpAddr::from(lease.ip));
+        let leased = self.leases.iter().map(Given::ip);
         planned.copied().chain(leased)
     }
 }

@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::dhcp::Moment;
-use crate::dhcp::client::Client;
-use crate::dhcp::lease::Lease;
+use crate::dhcp::given::{Client, Family, Given};
 use crate::engine::records::{Record, Write};
 use crate::engine::timetable::Errand;
 use crate::host::Host;
@@ -44,43 +43,39 @@ impl<H: Host> Engine<H> {
     /// Has the leases from before the agent started confirmed.
     pub(super) fn confirm_leases(self: &Arc<Self>) {
         for record in self.shelf.attachments().0 {
-            if record.attachment.state == State::Attached && request(&record).is_some() {
-                self.look_at(record.attachment.id, Occasion::Start);
+            for asked in requests(&record).filter(|_| record.attachment.state == State::Attached) {
+                self.look_at(record.attachment.id, asked.identity.family(), Occasion::Start);
             }
         }
     }
 
     /// The time of a lease has come.
-    pub(super) fn look_at_lease(self: &Arc<Self>, id: Uuid) {
-        self.look_at(id, Occasion::Time);
+    pub(super) fn look_at_lease(self: &Arc<Self>, id: Uuid, family: Family) {
+        self.look_at(id, family, Occasion::Time);
     }
 
-    fn look_at(self: &Arc<Self>, id: Uuid, occasion: Occasion) {
+    fn look_at(self: &Arc<Self>, id: Uuid, family: Family, occasion: Occasion) {
         let engine = Arc::clone(self);
-        tokio::spawn(async move { engine.keep(id, occasion).await });
+        tokio::spawn(async move { engine.keep(id, family, occasion).await });
     }
 
     /// One exchange, without the guest's lock: a detach does not wait for servers.
-    async fn keep(&self, id: Uuid, occasion: Occasion) {
+    async fn keep(&self, id: Uuid, family: Family, occasion: Occasion) {
         let _turn = self.keeping.acquire().await;
         let Some(record) = self.shelf.get(id).filter(|record| record.attachment.state == State::Attached)
         else {
             return;
         };
-        let Some(asked) = request(&record) else { return };
+        let Some(asked) = requests(&record).find(|asked| asked.identity.family() == family) else { return };
         let Some(guest) = self.reopen(&record).await else {
-            self.timetable.at((id, Errand::Lease), Some(now() + UNREACHABLE));
+            self.timetable.at((id, Errand::Lease(family)), Some(now() + UNREACHABLE));
             return;
         };
         let begin = now();
-        let (mut client, patience) = match (record.lease.clone(), occasion) {
-            (Some(lease), Occasion::Start) => {
-                (Client::reboot(asked.identity.clone(), seed(), lease, begin), SEEK)
-            }
-            (Some(lease), Occasion::Time) => {
-                (Client::resume(asked.identity.clone(), seed(), lease, begin), LISTEN)
-            }
-            (None, _) => (Client::new(asked.identity.clone(), seed(), begin), SEEK),
+        let (mut client, patience) = match (record.lease(family).cloned(), occasion) {
+            (Some(lease), Occasion::Start) => (Client::reboot(&asked.identity, seed(), lease, begin), SEEK),
+            (Some(lease), Occasion::Time) => (Client::resume(&asked.identity, seed(), lease, begin), LISTEN),
+            (None, _) => (Client::new(&asked.identity, seed(), begin), SEEK),
         };
         let outcome = self.kernel.speak_dhcp(&guest, asked, &mut client, begin + patience).await;
         let outcome = outcome.unwrap_or_else(|error| {
@@ -89,70 +84,70 @@ impl<H: Host> Engine<H> {
             Outcome::Silence(None)
         });
         drop(guest);
-        self.conclude(&record, outcome, client.due()).await;
+        self.conclude(&record, family, outcome, client.due()).await;
     }
 
     /// Makes the guest and the record as the exchange ended, unless they were changed meanwhile.
-    async fn conclude(&self, before: &Record, outcome: Outcome, due: Option<Moment>) {
+    async fn conclude(&self, before: &Record, family: Family, outcome: Outcome, due: Option<Moment>) {
         let id = before.attachment.id;
         let _lock = self.locks.ends(&before.attachment).await;
         let Some(record) = self.shelf.get(id) else { return };
-        if record.attachment.state != State::Attached || record.lease != before.lease {
+        if record.attachment.state != State::Attached || record.lease(family) != before.lease(family) {
             return;
         }
         match outcome {
             Outcome::Bound(lease) => {
-                let cause = match &record.lease {
-                    Some(old) if old.address == lease.address => RENEWED,
+                let cause = match record.lease(family) {
+                    Some(old) if old.address() == lease.address() => RENEWED,
                     Some(_) => REPLACED,
                     None => FOUND,
                 };
                 let next = lease.renew_at();
                 let is_new = cause != RENEWED;
-                self.change_lease(&record, Some(lease), cause).await;
+                self.change_lease(&record, family, Some(lease), cause).await;
                 if let Some(record) = self.shelf.get(id).filter(|_| is_new) {
                     self.announce_later(&record);
                 }
-                self.timetable.at((id, Errand::Lease), next);
+                self.timetable.at((id, Errand::Lease(family)), next);
             }
             Outcome::Ended => {
-                self.change_lease(&record, None, ENDED).await;
-                self.timetable.later((id, Errand::Lease), now(), true);
+                self.change_lease(&record, family, None, ENDED).await;
+                self.timetable.later((id, Errand::Lease(family)), now(), true);
             }
             Outcome::Refused(text) => {
                 let text = text.map(|text| format!(": {text}")).unwrap_or_default();
-                let cause = format!("the DHCP server took its address back{text}");
-                if record.lease.is_some() {
-                    self.change_lease(&record, None, &cause).await;
+                let cause = format!("the {} server took its address back{text}", family.name());
+                if record.lease(family).is_some() {
+                    self.change_lease(&record, family, None, &cause).await;
                 }
-                self.timetable.later((id, Errand::Lease), now(), true);
+                self.timetable.later((id, Errand::Lease(family)), now(), true);
             }
             Outcome::Silence(why) => {
                 let why = why.as_deref().unwrap_or("nobody answered");
                 tracing::debug!(attachment = %id, guest = %record.asked.guest, "asking for a lease: {why}");
-                match &record.lease {
-                    Some(_) => self.timetable.at((id, Errand::Lease), due),
-                    None => self.timetable.later((id, Errand::Lease), now(), false),
+                match record.lease(family) {
+                    Some(_) => self.timetable.at((id, Errand::Lease(family)), due),
+                    None => self.timetable.later((id, Errand::Lease(family)), now(), false),
                 }
             }
         }
     }
 
     /// The guest first, then the record: what the record says is there, or was the last time.
-    async fn change_lease(&self, record: &Record, lease: Option<Lease>, cause: &str) {
+    async fn change_lease(&self, record: &Record, family: Family, lease: Option<Given>, cause: &str) {
         let (id, guest) = (record.attachment.id, &record.asked.guest);
-        let address = lease.as_ref().map(|lease| lease.address.to_string()).unwrap_or_default();
+        let address = lease.as_ref().map(|lease| lease.address().to_string()).unwrap_or_default();
         tracing::info!(attachment = %id, %guest, address, "{cause}");
         // If it is gone, so is the attachment, soon; if not, the next look finds it as it was.
         let Some(netns) = self.reopen(record).await else { return };
-        self.kernel.leases().give(id, lease.clone());
-        let apply: Vec<Step> =
-            record.plan.iter().filter(|step| matches!(step, Step::ApplyLease(_))).cloned().collect();
+        self.kernel.leases().give(id, family, lease.clone());
+        let is_its = |step: &&Step| matches!(step, Step::ApplyLease(asked) if asked.family == family);
+        let apply: Vec<Step> = record.plan.iter().filter(is_its).cloned().collect();
         if let Err(refused) = self.host.take(Some(&netns), &apply).await {
             tracing::error!(attachment = %id, %guest, "{}", refused.error);
         }
         let mut record = record.clone();
-        record.hold(lease);
+        record.hold(family, lease);
         let record = self.shelf.put(record, Some(cause));
         if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await
         {
@@ -162,16 +157,26 @@ impl<H: Host> Engine<H> {
 }
 
 impl Record {
+    /// What a server gave by a protocol.
+    pub(super) fn lease(&self, family: Family) -> Option<&Given> {
+        self.leases.iter().find(|lease| lease.family() == family)
+    }
+
     /// Keeps a lease, and shows it.
-    pub(super) fn hold(&mut self, lease: Option<Lease>) {
-        self.attachment.lease = lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
-        self.lease = lease;
+    pub(super) fn hold(&mut self, family: Family, lease: Option<Given>) {
+        let shown = lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
+        match family {
+            Family::V4 => self.attachment.lease = shown,
+            Family::V6 => self.attachment.lease6 = shown,
+        }
+        self.leases.retain(|lease| lease.family() != family);
+        self.leases.extend(lease);
     }
 }
 
-/// What is asked of DHCP servers for an attachment, if anything.
-pub(super) fn request(record: &Record) -> Option<&LeaseRequest> {
-    record.plan.iter().find_map(|step| match step {
+/// What is asked of DHCP servers for an attachment, by each protocol.
+fn requests(record: &Record) -> impl Iterator<Item = &LeaseRequest> {
+    record.plan.iter().filter_map(|step| match step {
         Step::AcquireLease(asked) => Some(asked),
         _ => None,
     })

@@ -14,6 +14,7 @@ use pipewright_api::spec::Kind;
 use uuid::Uuid;
 
 use super::Engine;
+use crate::dhcp::given::Family;
 use crate::engine::ground::unreadable;
 use crate::engine::operations::Answer;
 use crate::engine::records::Record;
@@ -53,8 +54,9 @@ impl<H: Host> Engine<H> {
                 };
                 let observed = self.observe(&record.attachment, link, &by_index);
                 // By the wall clock as it is now; somebody may have set it since.
-                let lease = record.lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
-                Attachment { observed: Some(observed), lease, ..record.attachment.clone() }
+                let shown = |family| Some(record.lease(family)?.shown(now(), SystemTime::now()));
+                let (lease, lease6) = (shown(Family::V4), shown(Family::V6));
+                Attachment { observed: Some(observed), lease, lease6, ..record.attachment.clone() }
             })
             .collect();
         Ok(Page { listing: Listing { attachments, revision }, next })

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::dhcp::lease::Lease;
+use crate::dhcp::given::Given;
 use crate::engine::operations::Operation;
 use crate::step::Step;
 
@@ -41,9 +41,9 @@ pub struct Record {
     /// guest's death.
     #[serde(default)]
     pub netns_id: Option<i32>,
-    /// What the DHCP server gave.
+    /// What DHCP servers gave, at most one a protocol.
     #[serde(default)]
-    pub lease: Option<Lease>,
+    pub leases: Vec<Given>,
 }
 
 /// A bridge that a fleet wants.

@@ -20,8 +20,10 @@ impl<H: Host> Engine<H> {
             self.shelf.put_switch(switch);
         }
         let total = attachments.len();
-        for (record, lease) in attachments.iter().filter_map(|record| Some((record, record.lease.clone()?))) {
-            self.kernel.leases().recall(record.attachment.id, lease);
+        for record in &attachments {
+            for lease in &record.leases {
+                self.kernel.leases().recall(record.attachment.id, lease);
+            }
         }
         let records: Vec<Arc<Record>> =
             attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();

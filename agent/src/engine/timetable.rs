@@ -8,12 +8,13 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::dhcp::Moment;
+use crate::dhcp::given::Family;
 
 /// The rest after the first time that no server answered, and the longest.
 const FIRST_REST: Duration = Duration::from_secs(8);
 const LONGEST_REST: Duration = Duration::from_secs(64);
 /// The first of all tasks of a moment.
-const FIRST: Task = (Uuid::nil(), Errand::Lease);
+const FIRST: Task = (Uuid::nil(), Errand::Lease(Family::V4));
 
 /// What is to be done for an attachment, and which attachment that is.
 pub(super) type Task = (Uuid, Errand);
@@ -21,8 +22,8 @@ pub(super) type Task = (Uuid, Errand);
 /// What is to be done for an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Errand {
-    /// Its lease is looked at.
-    Lease,
+    /// A lease of it is looked at.
+    Lease(Family),
     /// Its neighbours are told once more where it is; how often they were told before.
     Announce(u8),
 }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     fn lease(number: u128) -> Task {
-        (Uuid::from_u128(number), Errand::Lease)
+        (Uuid::from_u128(number), Errand::Lease(Family::V4))
     }
 
     #[test]

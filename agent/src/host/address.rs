@@ -12,6 +12,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 
+use crate::dhcp::given::Lifetimes;
 use crate::host::message::{attributes, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 
@@ -23,6 +24,7 @@ const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_TENTATIVE: u32 = 0x40;
+const IFA_F_PERMANENT: u32 = 0x80;
 
 /// An address of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,17 @@ pub struct Address {
     pub tentative: bool,
     /// Found to be somebody else's.
     pub duplicate: bool,
+    /// Nobody gave it a limited lifetime.
+    pub permanent: bool,
+}
+
+impl Address {
+    /// Whether it is one that the kernel made of a router's advertisement. Those that others give to a new link do not end.
+    pub(super) fn is_from_router(&self) -> bool {
+        let is_global =
+            matches!(self.net.addr(), IpAddr::V6(v6) if !v6.is_unicast_link_local() && !v6.is_loopback());
+        is_global && !self.permanent
+    }
 }
 
 /// Whether the kernel looks if somebody else has an IPv6 address. Duplicate address detection (RFC 4862 §5.4) keeps it
@@ -76,12 +89,14 @@ fn message(index: u32, address: InterfaceAddr, detection: Detection) -> AddressM
 }
 
 /// `ip addr replace ADDRESS dev INDEX valid_lft SECONDS preferred_lft SECONDS`: the kernel itself takes an address away
-/// whose lease nobody renews. `None` lasts for ever.
-pub(super) fn lease(index: u32, address: InterfaceAddr, lasts: Option<Duration>) -> Request {
-    let seconds = lasts.map_or(u32::MAX, |lasts| u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
-    let mut message = message(index, address, Detection::Without);
+/// whose lease nobody renews.
+pub(super) fn lease(index: u32, address: InterfaceAddr, left: Lifetimes, detection: Detection) -> Request {
+    let seconds = |left: Option<Duration>| {
+        left.map_or(u32::MAX, |left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX))
+    };
+    let mut message = message(index, address, detection);
     let mut lifetime = CacheInfo::default();
-    (lifetime.ifa_valid, lifetime.ifa_preferred) = (seconds, seconds);
+    (lifetime.ifa_valid, lifetime.ifa_preferred) = (seconds(left.valid), seconds(left.preferred));
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
     Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
@@ -137,6 +152,7 @@ fn read(body: &[u8]) -> Option<Address> {
         index,
         tentative: flags & IFA_F_TENTATIVE != 0,
         duplicate: flags & IFA_F_DADFAILED != 0,
+        permanent: flags & IFA_F_PERMANENT != 0,
     })
 }
 

@@ -6,20 +6,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use pipewright_api::net::{LinkName, MacAddr};
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr};
 use pipewright_api::spec::DuplicateCheck;
 use rtnetlink::packet_route::AddressFamily as RouteFamily;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::dhcp::dice::Dice;
+use crate::dhcp::given::Lifetimes;
+use crate::host::address::{Address, Detection};
 use crate::host::dhcp::seed;
 use crate::host::guest_events::{GuestEvents, IPV6_ADDRESSES};
 use crate::host::kernel::Kernel;
+use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
-use crate::host::take::{Run, refusal};
+use crate::host::take::{Run, refusal, unless};
 use crate::host::{address, arp, link, ndp, sys};
-use crate::step::{AwaitedAddress, Probe, Step, StepError};
+use crate::step::{Awaited, AwaitedAddress, Probe, Step, StepError};
 
 /// Probes of one check.
 const PROBES: u32 = 3;
@@ -32,6 +35,8 @@ const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_millis(100);
 /// How long the kernel's own check may take: it waits up to a second before, and a second after each question.
 const DETECTION: Duration = Duration::from_secs(10);
+/// How long routers may take: the kernel asks them three times, 4 s apart, and checks what it makes of the answer.
+const ROUTERS: Duration = Duration::from_secs(20);
 /// How long the holder of an IPv6 address may take to tell who it is.
 const ANSWER: Duration = Duration::from_millis(500);
 /// More than a packet of neighbour discovery.
@@ -71,42 +76,111 @@ impl Run<'_> {
         holder.map_or(Ok(()), |holder| Err(holder.refuse(&probe.ifname)))
     }
 
-    /// Waits until addresses that the kernel checks can be used.
+    /// Waits until IPv6 addresses can be used.
     pub(super) fn await_addresses(&mut self, step: &Step, awaited: &AwaitedAddress) -> Result<(), StepError> {
         let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
-        let fail = |error| refusal(step, error);
-        let until = Instant::now() + DETECTION;
-        let index = link::index(&guest.requests, &awaited.ifname).map_err(fail)?;
-        let events = GuestEvents::open(IPV6_ADDRESSES).map_err(fail)?;
-        loop {
-            let there = address::list(&mut guest.requests, RouteFamily::Inet6, index).map_err(fail)?;
-            let mut tentative = None;
-            for wanted in &awaited.addresses {
-                match there.iter().find(|address| address.net.addr() == IpAddr::V6(*wanted)) {
-                    Some(address) if !address.duplicate && !address.tentative => {}
-                    Some(address) if !address.duplicate => tentative = Some(wanted),
-                    // One whose lifetime is limited is not marked as a duplicate, it is removed.
-                    Some(_) | None => {
-                        let (mac, socket) = ask(index, *wanted).map_err(|error| fail(error.into()))?;
-                        self.close_later.push(socket);
-                        return Err(Holder { address: (*wanted).into(), mac }.refuse(&awaited.ifname));
-                    }
+        let AwaitedAddress { ifname, what } = awaited;
+        let index = link::index(&guest.requests, ifname).map_err(|error| refusal(step, error))?;
+        match await_usable(&mut guest.requests, index, what).map_err(|error| refusal(step, error))? {
+            Awaits::Usable => Ok(()),
+            Awaits::Held(holder) => Err(holder.refuse(ifname)),
+            Awaits::TooLong => Err(match what {
+                Awaited::These(addresses) => StepError::NotAsAsked {
+                    object: ifname.to_string(),
+                    what: "a tentative address among",
+                    found: addresses.iter().map(Ipv6Addr::to_string).collect::<Vec<_>>().join(" "),
+                    expected: format!("usable ones within {} s", DETECTION.as_secs()),
+                },
+                Awaited::Autoconfigured => StepError::NoLease {
+                    ifname: ifname.to_string(),
+                    seconds: ROUTERS.as_secs(),
+                    seen: "no router advertised a prefix to take one from".to_owned(),
+                },
+            }),
+        }
+    }
+}
+
+/// How a wait for addresses ended.
+enum Awaits {
+    Usable,
+    Held(Holder),
+    TooLong,
+}
+
+/// Waits until the kernel has checked addresses, in the calling thread's network namespace.
+fn await_usable(requests: &mut Requests, index: u32, what: &Awaited) -> Result<Awaits, KernelError> {
+    let patience = match what {
+        Awaited::These(_) => DETECTION,
+        Awaited::Autoconfigured => ROUTERS,
+    };
+    let until = Instant::now() + patience;
+    let events = GuestEvents::open(IPV6_ADDRESSES)?;
+    loop {
+        let there = address::list(requests, RouteFamily::Inet6, index)?;
+        let is_usable = |address: &Address| !address.tentative && !address.duplicate;
+        match what {
+            Awaited::Autoconfigured if there.iter().any(|a| a.is_from_router() && is_usable(a)) => {
+                return Ok(Awaits::Usable);
+            }
+            Awaited::Autoconfigured => {}
+            Awaited::These(addresses) => {
+                let find = |wanted: &Ipv6Addr| there.iter().find(|a| a.net.addr() == IpAddr::V6(*wanted));
+                // One whose lifetime is limited is not marked as a duplicate, it is removed.
+                let is_held = |wanted: &&Ipv6Addr| find(wanted).is_none_or(|address| address.duplicate);
+                if let Some(held) = addresses.iter().find(is_held) {
+                    return Ok(Awaits::Held(Holder { address: (*held).into(), mac: ask(index, *held)? }));
+                }
+                if addresses.iter().filter_map(find).all(is_usable) {
+                    return Ok(Awaits::Usable);
                 }
             }
-            let Some(tentative) = tentative else { return Ok(()) };
-            if !events.wait(until).map_err(fail)? {
-                return Err(StepError::NotAsAsked {
-                    object: awaited.ifname.to_string(),
-                    what: "address",
-                    found: format!("{tentative}, which is tentative after {} s,", DETECTION.as_secs()),
-                    expected: "one that can be used".to_owned(),
-                });
-            }
+        }
+        if !events.wait(until)? {
+            return Ok(Awaits::TooLong);
         }
     }
 }
 
 impl Kernel {
+    /// Gives an IPv6 address to a guest's link, if nobody else on the network has it; the holder if somebody has. Without a
+    /// check nothing is done.
+    ///
+    /// # Errors
+    /// What the link says, such as ENODEV.
+    pub(super) async fn claim(
+        &self,
+        guest: &Netns,
+        ifname: &LinkName,
+        address: InterfaceAddr,
+        left: Lifetimes,
+        check: DuplicateCheck,
+    ) -> io::Result<Option<Holder>> {
+        let IpAddr::V6(ip) = address.addr() else { return Ok(None) };
+        if check == DuplicateCheck::Off {
+            return Ok(None);
+        }
+        let (inner, ifname) = (self.inner.clone(), ifname.clone());
+        let visit = move || {
+            if inner.is_host_here(netns::own_cookie()?)? {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+            let mut requests = Requests::open()?;
+            let index = link::index(&requests, &ifname)?;
+            requests.request(&address::lease(index, address, left, Detection::With))?;
+            match await_usable(&mut requests, index, &Awaited::These(vec![ip]))? {
+                Awaits::Usable => Ok(None),
+                Awaits::Held(holder) => {
+                    let removed = requests.request(&address::remove(index, address)).map(drop);
+                    unless(libc::EADDRNOTAVAIL, removed)?;
+                    Ok(Some(holder))
+                }
+                Awaits::TooLong => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+            }
+        };
+        guest.run(visit).await
+    }
+
     /// Asks the network of a guest's link whether somebody has an address. The guest's namespace is held for as long.
     ///
     /// # Errors
@@ -193,14 +267,14 @@ fn find(
 }
 
 /// Asks who has an IPv6 address that the kernel found to be taken.
-fn ask(index: u32, address: Ipv6Addr) -> io::Result<(Option<MacAddr>, OwnedFd)> {
+fn ask(index: u32, address: Ipv6Addr) -> io::Result<Option<MacAddr>> {
     let socket = packet_socket()?;
     sys::bind_packet(&socket, index, ndp::ETHERTYPE)?;
     let (question, to) = ndp::solicitation(address);
     sys::send_frame(&socket, index, ndp::ETHERTYPE, to, &question)?;
     let says_so = |packet: &[u8], from: [u8; 6]| ndp::is_advertised(packet, address).then_some(from);
     let mac = listen(&socket, Instant::now() + ANSWER, says_so)?;
-    Ok((mac.and_then(|mac| MacAddr::try_from(mac).ok()), socket))
+    Ok(mac.and_then(|mac| MacAddr::try_from(mac).ok()))
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {

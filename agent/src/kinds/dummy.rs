@@ -1,7 +1,7 @@
 //! A link that leads nowhere: an address of the guest's own that no network has.
 
 use pipewright_api::reason::Failure;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::{Addressing, Kind};
 
 use super::{Decision, Link};
 use crate::step::{Ends, LinkType, Step};
@@ -12,7 +12,12 @@ use crate::step::{Ends, LinkType, Step};
 /// INVALID_FIELD for DHCP.
 pub(super) fn plan(link: &Link<'_>) -> Result<Decision, Failure> {
     if link.is_leased() {
-        return Err(Failure::field("spec.dhcp", "no DHCP server hears a dummy: give it an address, or none"));
+        let why = "no server and no router hears a dummy: give it an address, or none";
+        let field = match &link.spec.addressing {
+            Addressing::Dhcp(_) => "spec.dhcp",
+            Addressing::Static(_) | Addressing::None => "spec.uplink",
+        };
+        return Err(Failure::field(field, why));
     }
     let single = link.single(LinkType::Dummy);
     let mut plan = vec![Step::CreateLink(single.clone())];

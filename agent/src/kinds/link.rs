@@ -10,10 +10,7 @@ use uuid::Uuid;
 
 use super::room::Room;
 use super::{Decision, Derived, Ground, dhcp};
-use crate::step::{
-    AwaitedAddress, Ends, Expected, GuestLink, GuestRoute, Ipv6Setting, LinkType, Probe, SavedRoute, Step,
-    Veth,
-};
+use crate::step::{Ends, Expected, GuestLink, GuestRoute, LinkType, SavedRoute, Step, Veth};
 
 /// What all kinds have in common.
 pub(super) struct Link<'a> {
@@ -103,6 +100,7 @@ impl<'a> Link<'a> {
         let addresses = self.spec.addressing.addresses();
         let wants_v6 =
             addresses.iter().map(|a| a.addr()).chain(self.spec.gateways.iter().copied()).any(|a| a.is_ipv6());
+        let wants_v6 = wants_v6 || self.spec.slaac || self.spec.dhcp6.is_some();
         let mut steps = Vec::new();
         if wants_v6 && self.ground.ipv6_disabled {
             steps.push(Step::EnableIpv6 { ifname: ifname.clone() });
@@ -110,6 +108,7 @@ impl<'a> Link<'a> {
         if tx_checksum_off {
             steps.push(Step::DisableTxChecksum { ifname: ifname.clone() });
         }
+        steps.extend(dhcp::listen_to_routers(self));
         steps.push(Step::SetUp { ifname: ifname.clone() });
         if !self.is_checked() {
             steps.extend(addresses.iter().map(|&address| self.add_address(address)));
@@ -120,9 +119,9 @@ impl<'a> Link<'a> {
         steps
     }
 
-    /// Whether the address comes from a DHCP server, which is asked when frames pass.
+    /// Whether addresses come from a server or a router, who are heard when frames pass.
     pub(super) fn is_leased(&self) -> bool {
-        matches!(self.spec.addressing, Addressing::Dhcp(_))
+        matches!(self.spec.addressing, Addressing::Dhcp(_)) || self.spec.slaac || self.spec.dhcp6.is_some()
     }
 
     /// Whether addresses are looked for on the network before they are used.
@@ -180,56 +179,6 @@ impl<'a> Link<'a> {
             addresses: if self.is_checked() { &[] } else { self.spec.addressing.addresses() }.to_vec(),
             routes: if self.is_late() { Vec::new() } else { self.routes() },
         })
-    }
-
-    /// What comes last, once frames pass: addresses that others are asked for first, and those of a DHCP server, with their
-    /// routes; and the neighbours are told.
-    pub(super) fn finish(&self, ends: Ends) -> Vec<Step> {
-        let mut steps = if self.is_checked() { self.check() } else { Vec::new() };
-        if let Addressing::Dhcp(asked) = &self.spec.addressing {
-            steps.extend(dhcp::lease(self, asked));
-        }
-        let addresses = self.spec.addressing.addresses();
-        if self.is_late() {
-            let routes = self.routes();
-            steps.extend(self.add_routes());
-            if !addresses.is_empty() || !routes.is_empty() {
-                steps.push(Step::Verify(Expected { ends, addresses: addresses.to_vec(), routes }));
-            }
-        }
-        if !addresses.is_empty() {
-            let addresses = addresses.iter().map(|address| address.addr()).collect();
-            steps.push(Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses });
-        }
-        steps
-    }
-
-    /// IPv4 addresses are asked for and then added; IPv6 ones are added, and the kernel asks for them.
-    pub(super) fn check(&self) -> Vec<Step> {
-        let ifname = &self.spec.ifname;
-        let (mut old, mut new) = (Vec::new(), Vec::new());
-        for address in self.spec.addressing.addresses() {
-            match address.addr() {
-                IpAddr::V4(v4) => old.push(v4),
-                IpAddr::V6(v6) => new.push(v6),
-            }
-        }
-        let mut steps = Vec::new();
-        if !old.is_empty() {
-            let (ifname, check) = (ifname.clone(), self.spec.duplicate_check);
-            steps.push(Step::ProbeAddresses(Probe { ifname, mac: self.mac, addresses: old, check }));
-        }
-        if !new.is_empty() {
-            // The guest may have switched off what was asked for.
-            let on = |setting| Step::SetIpv6 { ifname: ifname.clone(), setting, value: 1 };
-            steps.extend([on(Ipv6Setting::AcceptDad), on(Ipv6Setting::DadTransmits)]);
-        }
-        let all = self.spec.addressing.addresses();
-        steps.extend(all.iter().map(|&address| self.add_address(address)));
-        if !new.is_empty() {
-            steps.push(Step::AwaitAddresses(AwaitedAddress { ifname: ifname.clone(), addresses: new }));
-        }
-        steps
     }
 
     pub(super) fn decide(&self, kind: Kind, mode: Option<Mode>, plan: Vec<Step>) -> Decision {

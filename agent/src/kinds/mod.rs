@@ -12,6 +12,7 @@ mod dhcp;
 mod direct;
 mod dummy;
 mod ipvlan;
+mod late;
 mod link;
 mod linux_bridge;
 mod macvlan;
@@ -25,6 +26,8 @@ mod tests;
 mod tests_direct;
 #[cfg(test)]
 mod tests_of_pairs;
+#[cfg(test)]
+mod tests_on_addresses;
 #[cfg(test)]
 mod tests_on_links;
 mod vlan;

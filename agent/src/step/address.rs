@@ -25,8 +25,18 @@ pub struct Probe {
 pub struct AwaitedAddress {
     /// The guest's end.
     pub ifname: LinkName,
+    /// Which.
+    pub what: Awaited,
+}
+
+/// Which addresses are waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaited {
     /// All of these.
-    pub addresses: Vec<Ipv6Addr>,
+    These(Vec<Ipv6Addr>),
+    /// One that the kernel makes of a router's advertisement.
+    Autoconfigured,
 }
 
 /// A setting of IPv6 of one link: its file below /proc/sys/net/ipv6/conf.
@@ -37,6 +47,12 @@ pub enum Ipv6Setting {
     AcceptDad,
     /// How often others are asked in such a check.
     DadTransmits,
+    /// Whether routers are listened to: 0 not, 1 unless the guest is a router itself, 2 always.
+    AcceptRa,
+    /// Whether one of them may be the default router.
+    AcceptRaDefrtr,
+    /// Whether addresses are made of the prefixes that routers advertise.
+    Autoconf,
 }
 
 impl Ipv6Setting {
@@ -45,6 +61,9 @@ impl Ipv6Setting {
         match self {
             Self::AcceptDad => "accept_dad",
             Self::DadTransmits => "dad_transmits",
+            Self::AcceptRa => "accept_ra",
+            Self::AcceptRaDefrtr => "accept_ra_defrtr",
+            Self::Autoconf => "autoconf",
         }
     }
 }
@@ -61,7 +80,10 @@ impl fmt::Display for Probe {
 impl fmt::Display for AwaitedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("guest: wait until")?;
-        self.addresses.iter().try_for_each(|address| write!(f, " {address}"))?;
+        match &self.what {
+            Awaited::These(addresses) => addresses.iter().try_for_each(|address| write!(f, " {address}"))?,
+            Awaited::Autoconfigured => f.write_str(" an address of a router's prefix")?,
+        }
         write!(f, " on {} is not tentative", self.ifname)
     }
 }

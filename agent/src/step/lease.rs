@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::SavedRoute;
-use crate::dhcp::client::Identity;
+use crate::dhcp::given::{Family, Identity};
 
 /// What is asked of DHCP servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,9 @@ pub struct LeaseRequest {
     pub id: Uuid,
     /// The guest's end.
     pub ifname: LinkName,
-    /// Whom servers know it as.
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Whom servers know it as, and by which protocol.
     pub identity: Identity,
     /// Whether the network is asked for an address before it is used.
     #[serde(default)]
@@ -31,6 +33,9 @@ pub struct LeaseUse {
     pub ifname: LinkName,
     /// Its MAC address.
     pub mac: MacAddr,
+    /// By which protocol.
+    #[serde(default)]
+    pub family: Family,
     /// Whether a default route of the server's is used; not when the caller named a gateway.
     pub takes_default: bool,
     /// Default routes of the guest that it replaces, if the server has one.

@@ -6,7 +6,8 @@ use std::fmt;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::{SwitchKind, Vlan};
 
-use super::{Ends, GuestRoute, LeaseRequest, Move, Nic, Port, Step, Veth};
+use super::{Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Step, Veth};
+use crate::dhcp::given::{Family, Identity};
 
 /// Of linux/if.h.
 const IFF_UP: u32 = 1;
@@ -100,17 +101,15 @@ impl fmt::Display for Step {
             Self::RemoveRoute(route) => write!(f, "guest: ip route del {route}"),
             Self::SetAsideRoute(saved) => write!(f, "guest: ip route del {}", saved.text),
             Self::RestoreRoute(saved) => write!(f, "guest: ip route add {}", saved.text),
-            Self::AcquireLease(LeaseRequest { ifname, identity, .. }) => {
-                write!(f, "guest: udhcpc -i {ifname} -x 0x3d:")?;
-                identity.client_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                match &identity.hostname {
-                    Some(hostname) => write!(f, " -x hostname:{hostname}"),
-                    None => Ok(()),
-                }
+            Self::AcquireLease(asked) => asked.fmt(f),
+            Self::ReleaseLease(LeaseRequest { ifname, identity, .. }) => {
+                write!(f, "guest: give the {} lease of {ifname} back", identity.family().name())
             }
-            Self::ReleaseLease(asked) => write!(f, "guest: give the DHCP lease of {} back", asked.ifname),
-            Self::ApplyLease(asked) => {
-                write!(f, "guest: ip addr add and ip route add for {} as the DHCP server says", asked.ifname)
+            Self::ApplyLease(LeaseUse { ifname, family: Family::V4, .. }) => {
+                write!(f, "guest: ip addr add and ip route add for {ifname} as the DHCP server says")
+            }
+            Self::ApplyLease(LeaseUse { ifname, family: Family::V6, .. }) => {
+                write!(f, "guest: ip addr add for {ifname} as the DHCPv6 server says")
             }
             Self::WithdrawLease(asked) => {
                 write!(f, "guest: ip addr del and ip route del for {}", asked.ifname)?;
@@ -144,6 +143,22 @@ fn returned(f: &mut fmt::Formatter<'_>, nic: &Nic) -> fmt::Result {
     found.addresses.iter().try_for_each(|kept| write!(f, "; ip addr add {} dev {name}", kept.text))?;
     found.routes.iter().try_for_each(|saved| write!(f, "; ip route add {}", saved.text))?;
     found.neighbours.iter().try_for_each(|kept| write!(f, "; ip neigh add {} dev {name}", kept.text))
+}
+
+/// `guest: udhcpc -i eth1 -x 0x3d:01… -x hostname:web`; `udhcpc6` for IPv6.
+impl fmt::Display for LeaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (program, id, hostname) = match &self.identity {
+            Identity::V4(identity) => ("udhcpc", ("0x3d", &identity.client_id), &identity.hostname),
+            Identity::V6(identity) => ("udhcpc6", ("1", &identity.duid), &identity.hostname),
+        };
+        write!(f, "guest: {program} -i {} -x {}:", self.ifname, id.0)?;
+        id.1.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        match hostname {
+            Some(hostname) => write!(f, " -x hostname:{hostname}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Veth {

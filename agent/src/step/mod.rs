@@ -25,7 +25,7 @@ mod place;
 mod saved;
 mod sharing;
 
-pub use address::{AwaitedAddress, Ipv6Setting, Probe};
+pub use address::{Awaited, AwaitedAddress, Ipv6Setting, Probe};
 pub use error::StepError;
 pub use expected::{Ends, Expected, GuestRoute};
 pub use guest_link::{GuestLink, LinkType};

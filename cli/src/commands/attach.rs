@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use pipewright_api::attachment::Attached;
-use pipewright_api::dhcp::{ClientId, Dhcp, Hostname};
+use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{
@@ -27,6 +27,7 @@ use crate::values::{self, Auto};
 /// NIC: makes a macvlan on it, or what --kind says. Then gives the guest's link its addresses. It answers when all of it was read back; when something fails, nothing of it is left. Attaching what is there already changes
 /// nothing.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("leased").args(["dhcp", "dhcp6"]).multiple(true))]
 #[command(after_help = "\
 Examples:
   A guest on a linux bridge, which is made if there is none:
@@ -45,6 +46,8 @@ Examples:
     pwctl attach ovs0 docker:router --no-ip --trunk 100,200 --ifname trunk0
   With an address from the network's DHCP server:
     pwctl attach br0 docker:web --dhcp
+  With IPv6 as the network's routers and its DHCPv6 server say, too:
+    pwctl attach br0 docker:web --dhcp --slaac --dhcp6
   On the host's own network, as a station beside the host (macvlan on its NIC):
     pwctl attach eth0 docker:web --ip 192.0.2.10/24 --gateway 192.0.2.1
   In VLAN 100 of a NIC; its sub-interface eth0.100 is made when it is missing:
@@ -84,8 +87,14 @@ pub(crate) struct Attach {
     /// An IPv4 address from a DHCP server, renewed for as long as the link is there and released on detach
     #[arg(long, conflicts_with_all = ["ips", "no_ip"])]
     dhcp: bool,
+    /// IPv6 addresses of the prefixes that the network's routers advertise, beside --ip or --dhcp
+    #[arg(long, conflicts_with = "no_ip")]
+    slaac: bool,
+    /// An IPv6 address from a DHCPv6 server, beside --ip or --dhcp; routes come from the network's routers
+    #[arg(long, conflicts_with = "no_ip")]
+    dhcp6: bool,
     /// Host name that DHCP is told [default: the guest's name]
-    #[arg(long, value_name = "NAME", requires = "dhcp", value_parser = values::checked::<Hostname>)]
+    #[arg(long, value_name = "NAME", requires = "leased", value_parser = values::checked::<Hostname>)]
     hostname: Option<Hostname>,
     /// Whom DHCP shall know the guest as: a text, or bytes such as 01:02:00:5e:10:00:01 [default: container id and
     /// link, or the MAC address]
@@ -169,13 +178,16 @@ impl Attach {
 
     /// What is asked for, if its parts fit together.
     pub(crate) fn spec(self) -> Result<AttachmentSpec, Failed> {
+        let dhcp6 = self.dhcp6.then(|| Dhcp6 { hostname: self.hostname.clone() });
         let addressing = match (self.ips.is_empty(), self.dhcp, self.no_ip) {
             (false, ..) => Addressing::Static(self.ips),
             (true, true, _) => Addressing::Dhcp(Dhcp { hostname: self.hostname, client_id: self.client_id }),
             (true, false, true) => Addressing::None,
+            (true, false, false) if self.slaac || self.dhcp6 => Addressing::None,
             (true, false, false) => {
                 return Err(Failed::Usage(
-                    "give an address with --ip CIDR, have one given with --dhcp, or --no-ip for a link without one"
+                    "give an address with --ip CIDR, have one given with --dhcp, --slaac or --dhcp6, or --no-ip for a \
+                     link without one"
                         .to_owned(),
                 ));
             }
@@ -191,6 +203,8 @@ impl Attach {
             mtu: self.mtu,
             vlan: self.vlan.map(Vlan::Access).or(self.trunk),
             addressing,
+            slaac: self.slaac,
+            dhcp6,
             gateways: self.gateways,
             routes: self.routes,
             duplicate_check: self.check_duplicates,
@@ -216,12 +230,15 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 20] = [
+    const ARGUMENTS: [(&str, &str); 23] = [
         ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),
         ("spec.static_addresses", "--ip"),
         ("spec.dhcp.hostname", "--hostname"),
+        ("spec.dhcp6.hostname", "--hostname"),
+        ("spec.dhcp6", "--dhcp6"),
+        ("spec.slaac", "--slaac"),
         ("spec.dhcp.client_id", "--client-id"),
         ("spec.gateways", "--gateway"),
         ("spec.routes", "--route"),

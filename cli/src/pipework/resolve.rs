@@ -87,6 +87,8 @@ pub(super) fn spec(
         mtu: None,
         vlan,
         addressing,
+        slaac: false,
+        dhcp6: None,
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
         duplicate_check: DuplicateCheck::Off,

@@ -93,6 +93,8 @@ impl Reader<'_> {
             mtu,
             vlan: segment.vlan.map(Vlan::Access),
             addressing: Addressing::Static(vec![ip?]),
+            slaac: false,
+            dhcp6: None,
             gateways,
             routes,
             duplicate_check: duplicate_check.unwrap_or(segment.duplicate_check),

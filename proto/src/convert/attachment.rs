@@ -1,6 +1,6 @@
 //! An attachment as the agent keeps it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::At;
 use super::fit::LIST_MAX;
@@ -41,6 +41,7 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         leftovers: attachment.leftovers,
         lease: attachment.lease.map(|given| lease(given, &at.field("lease"))).transpose()?,
         peer: attachment.peer.map(|peer| guest(peer, &at.field("peer"))).transpose()?,
+        lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6"))).transpose()?,
     })
 }
 
@@ -112,13 +113,14 @@ impl From<Attachment> for wire::Attachment {
             leftovers: attachment.leftovers,
             lease: attachment.lease.map(wire::Lease::from),
             peer: attachment.peer.map(wire::GuestIdentity::from),
+            lease6: attachment.lease6.map(wire::Lease::from),
         }
     }
 }
 
 impl From<Lease> for wire::Lease {
     fn from(lease: Lease) -> Self {
-        let texts = |addresses: Vec<Ipv4Addr>| addresses.iter().map(Ipv4Addr::to_string).collect();
+        let texts = |addresses: Vec<IpAddr>| addresses.iter().map(IpAddr::to_string).collect();
         Self {
             address: lease.address.into(),
             server: lease.server.to_string(),

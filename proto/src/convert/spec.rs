@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::At;
 use super::fit::{self, LIST_MAX, TRUNK_MAX};
-use crate::dhcp::Dhcp;
+use crate::dhcp::{Dhcp, Dhcp6};
 use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
@@ -72,7 +72,12 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
             bytes => Some(at.field("mtu").number::<Mtu>(bytes)?),
         },
         vlan: spec.vlan.map(|asked| vlan(asked, at)).transpose()?,
-        addressing: addressing(spec.addressing, at)?,
+        addressing: match spec.addressing {
+            None if spec.slaac || spec.dhcp6.is_some() => Addressing::None,
+            asked => addressing(asked, at)?,
+        },
+        slaac: spec.slaac,
+        dhcp6: spec.dhcp6.map(|asked| dhcp6(&asked, &at.field("dhcp6"))).transpose()?,
         gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
         routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
         duplicate_check: duplicate_check(spec.duplicate_check, &at.field("duplicate_check"))?,
@@ -161,9 +166,9 @@ fn vlans(numbers: &[u32], at: &At<'_>) -> Result<BTreeSet<VlanId>, Failure> {
 
 fn addressing(asked: Option<oneof::Addressing>, at: &At<'_>) -> Result<Addressing, Failure> {
     match asked {
-        None => {
-            Err(at.field("addressing").refuse("it is required: give addresses, or ask for DHCP or for none"))
-        }
+        None => Err(at
+            .field("addressing")
+            .refuse("it is required: give addresses, or ask for DHCP, SLAAC or none")),
         Some(oneof::Addressing::NoAddress(wire::NoAddress {})) => Ok(Addressing::None),
         Some(oneof::Addressing::StaticAddresses(addresses)) => {
             let at = at.field("static_addresses");
@@ -179,6 +184,10 @@ fn addressing(asked: Option<oneof::Addressing>, at: &At<'_>) -> Result<Addressin
             }))
         }
     }
+}
+
+fn dhcp6(asked: &wire::Dhcp6, at: &At<'_>) -> Result<Dhcp6, Failure> {
+    Ok(Dhcp6 { hostname: at.field("hostname").optional(&asked.hostname)? })
 }
 
 fn route(route: &wire::Route, at: &At<'_>) -> Result<Route, Failure> {
@@ -216,6 +225,10 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             mtu: spec.mtu.map_or(0, Mtu::get),
             vlan: spec.vlan.map(oneof::Vlan::from),
             addressing: Some(spec.addressing.into()),
+            slaac: spec.slaac,
+            dhcp6: spec
+                .dhcp6
+                .map(|asked| wire::Dhcp6 { hostname: asked.hostname.map(String::from).unwrap_or_default() }),
             gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
             routes: spec.routes.into_iter().map(wire::Route::from).collect(),
             duplicate_check: wire::DuplicateCheck::from(spec.duplicate_check).into(),

@@ -125,7 +125,22 @@ fn addresses() -> Vec<Row> {
 
 fn checks() -> Vec<Row> {
     let full = wire::DuplicateCheck::Full.into();
+    let nowhere = |spec: &mut wire::AttachmentSpec| {
+        spec.uplink = "dummy".to_owned();
+        spec.host_ifname.clear();
+    };
     vec![
+        of_spec("SLAAC without routers", "spec.slaac", move |spec| {
+            nowhere(spec);
+            spec.slaac = true;
+        }),
+        of_spec("DHCPv6 without servers", "spec.dhcp6", move |spec| {
+            nowhere(spec);
+            spec.dhcp6 = Some(wire::Dhcp6::default());
+        }),
+        of_spec("DHCPv6 by a name that is none", "spec.dhcp6.hostname", |spec| {
+            spec.dhcp6 = Some(wire::Dhcp6 { hostname: "a_b".to_owned() });
+        }),
         of_spec("a check that is not known", "spec.duplicate_check", |spec| spec.duplicate_check = 17),
         of_spec("a check for no address", "spec.duplicate_check", move |spec| {
             spec.duplicate_check = full;

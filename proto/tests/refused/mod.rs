@@ -53,6 +53,8 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
             duplicate_check: 0,
             peer_ifname: String::new(),
             peer_cidrs: Vec::new(),
+            slaac: false,
+            dhcp6: None,
             labels: [("example.owner".to_owned(), "web team".to_owned())].into(),
         }),
         dry_run: false,

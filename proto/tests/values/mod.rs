@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "what is built here is valid, or the test is wrong")]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtime, State};
 use pipewright_api::condition::GuestLinkState;
-use pipewright_api::dhcp::{ClientId, Dhcp, Lease};
+use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Lease};
 use pipewright_api::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
@@ -119,10 +119,10 @@ fn dhcp() -> impl Strategy<Value = Dhcp> {
 }
 
 fn lease() -> impl Strategy<Value = Lease> {
-    let servers = || vec(any::<Ipv4Addr>(), 0..3);
+    let servers = || vec(any::<IpAddr>(), 0..3);
     let address = (1u8..255).prop_map(|host| format!("192.0.2.{host}/25").parse());
     let address = address.prop_filter_map("a subnet's own number", Result::ok);
-    (address, any::<Ipv4Addr>(), option::of(time()), servers(), servers(), "[a-z.]{0,20}").prop_map(
+    (address, any::<IpAddr>(), option::of(time()), servers(), servers(), "[a-z.]{0,20}").prop_map(
         |(address, server, expires_at, routers, dns_servers, domain)| Lease {
             address,
             server,
@@ -186,6 +186,7 @@ prop_compose! {
         routes in routes(),
         (peer_ifname, peer_hosts) in (option::of(link_name("x")), btree_set(1u8..100, 0..3)),
         labels in labels(),
+        (slaac, dhcp6) in any::<(bool, bool)>(),
         check in prop_oneof![Just(DuplicateCheck::Off), Just(DuplicateCheck::Quick), Just(DuplicateCheck::Full)],
     ) -> AttachmentSpec {
         let is_ptp = matches!(uplink, Uplink::Host | Uplink::Guest(_));
@@ -204,8 +205,10 @@ prop_compose! {
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
         let spec = AttachmentSpec {
             guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
-            peer, labels, duplicate_check: DuplicateCheck::Off,
+            peer, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None,
         };
+        let automatic = AttachmentSpec { slaac, dhcp6: dhcp6.then(Dhcp6::default), ..spec.clone() };
+        let spec = if automatic.check().is_ok() { automatic } else { spec };
         let checked = AttachmentSpec { duplicate_check: check, ..spec.clone() };
         let spec = if checked.check().is_ok() { checked } else { spec };
         // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
@@ -298,6 +301,7 @@ prop_compose! {
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
         lease in option::of(lease()),
         peer in option::of(any::<u64>()),
+        lease6 in option::of(lease()),
     ) -> Attachment {
         let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
         let host_ifname = is_pair.then(|| LinkName::derived(host_end));
@@ -313,7 +317,7 @@ prop_compose! {
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
-            lease,
+            lease, lease6,
         }
     }
 }

@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{ADDRESS, OTHER, SERVER, SERVER_MAC, answer, at, identity};
+use crate::dhcp::Machine as _;
 use crate::dhcp::client::{Action, Client};
 use crate::dhcp::lease::{Lease, LeasedRoute};
 use crate::dhcp::message::{Kind, Message, option};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::{ADDRESS, OTHER, SERVER, SERVER_MAC, answer, at, identity};
+use crate::dhcp::Machine as _;
 use crate::dhcp::client::{Action, Client, To};
 use crate::dhcp::lease::{Lease, LeasedRoute};
 use crate::dhcp::message::{Kind, Message, option};

@@ -1,12 +1,12 @@
 //! A guest's link as its lease says: address, routes, MTU. Whatever part of it was done before, it is the same afterwards.
 
 use std::io;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
+use pipewright_api::net::InterfaceAddr;
 use rtnetlink::packet_route::AddressFamily;
 
-use crate::dhcp::lease::{Lease, LeasedRoute};
+use crate::dhcp::given::{Given, GivenRoute};
+use crate::host::address::Detection;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::take::{Run, refusal, unless};
 use crate::host::{address, announce, dhcp, link, route};
@@ -15,20 +15,20 @@ use crate::step::{GuestRoute, LeaseUse, SavedRoute, Step, StepError};
 impl Run<'_> {
     /// From what the link was given to what the server gave last; that may be nothing.
     pub(in crate::host) fn apply_lease(&mut self, step: &Step, asked: &LeaseUse) -> Result<(), StepError> {
-        match self.kernel.leases.given(asked.id) {
+        match self.kernel.leases.given(asked.id, asked.family) {
             Some(lease) => self.configure(step, asked, &lease),
             None => self.withdraw_lease(step, asked),
         }
     }
 
-    fn configure(&mut self, step: &Step, asked: &LeaseUse, lease: &Lease) -> Result<(), StepError> {
+    fn configure(&mut self, step: &Step, asked: &LeaseUse, lease: &Given) -> Result<(), StepError> {
         let leases = &self.kernel.leases;
         let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
         let guest = &mut guest.requests;
-        let old = leases.applied(asked.id).map(|old| used(old, asked));
-        let new = used(lease.clone(), asked);
+        let old = leases.applied(asked.id, asked.family).map(|old| Used::of(&old, asked));
+        let new = Used::of(lease, asked);
         // From here on it may be there in part, so that is what the next change begins from.
-        leases.apply(asked.id, Some(lease.clone()));
+        leases.apply(asked.id, asked.family, Some(lease.clone()));
 
         let fail = |error| refusal(step, error);
         let link = link::find(guest, asked.ifname.as_str()).map_err(fail)?;
@@ -36,11 +36,13 @@ impl Run<'_> {
         if let Some(old) = &old {
             remove(guest, link.index, asked, old, Some(&new)).map_err(fail)?;
         }
-        if let Some(mtu) = new.mtu.map(u32::from).filter(|&mtu| mtu < link.mtu) {
+        if let Some(mtu) = lease.mtu().map(u32::from).filter(|&mtu| mtu < link.mtu) {
             guest.request(&link::set_mtu(link.index, mtu)).map_err(fail)?;
         }
-        let lasts = new.left(dhcp::now());
-        guest.request(&address::lease(link.index, new.address, lasts)).map_err(fail)?;
+        // One that is to be checked was checked before it got here.
+        let left = lease.left(dhcp::now());
+        let request = address::lease(link.index, new.address, left, Detection::Without);
+        guest.request(&request).map_err(fail)?;
         if new.has_default_route() {
             self.take_list(&asked.replaces, Step::SetAsideRoute)?;
         }
@@ -48,7 +50,7 @@ impl Run<'_> {
         add_routes(&mut guest.requests, link.index, asked, &new).map_err(fail)?;
         is_there(&mut guest.requests, link.index, &new, asked)?;
         if old.as_ref().is_none_or(|old| old.address != new.address) {
-            let socket = announce::announce(link.index, link.mac.unwrap_or(asked.mac), &[new.ip.into()]);
+            let socket = announce::announce(link.index, link.mac.unwrap_or(asked.mac), &[lease.ip()]);
             self.close_later.push(socket.map_err(|error: io::Error| fail(error.into()))?);
         }
         if old.is_some_and(|old| old.has_default_route()) && !new.has_default_route() {
@@ -64,14 +66,14 @@ impl Run<'_> {
         let guest = &mut guest.requests;
         let fail = |error| refusal(step, error);
         let Some(link) = link::find(guest, asked.ifname.as_str()).map_err(fail)? else { return Ok(()) };
-        if let Some(old) = leases.applied(asked.id) {
-            remove(guest, link.index, asked, &used(old, asked), None).map_err(fail)?;
+        if let Some(old) = leases.applied(asked.id, asked.family) {
+            remove(guest, link.index, asked, &Used::of(&old, asked), None).map_err(fail)?;
         }
         if !asked.replaces.is_empty() {
             remove_default(guest, link.index, asked).map_err(fail)?;
             self.take_list(&asked.replaces, Step::RestoreRoute)?;
         }
-        self.kernel.leases.apply(asked.id, None);
+        self.kernel.leases.apply(asked.id, asked.family, None);
         Ok(())
     }
 
@@ -82,9 +84,21 @@ impl Run<'_> {
 }
 
 /// What is used of a lease.
-fn used(mut lease: Lease, asked: &LeaseUse) -> Lease {
-    lease.routes.retain(|route| asked.takes_default || !route.is_default());
-    lease
+struct Used {
+    address: InterfaceAddr,
+    routes: Vec<GivenRoute>,
+}
+
+impl Used {
+    fn of(lease: &Given, asked: &LeaseUse) -> Self {
+        let mut routes = lease.routes();
+        routes.retain(|route| asked.takes_default || !route.is_default());
+        Self { address: lease.address(), routes }
+    }
+
+    fn has_default_route(&self) -> bool {
+        self.routes.iter().any(GivenRoute::is_default)
+    }
 }
 
 /// Removes what `old` has and `new` has not.
@@ -92,12 +106,12 @@ fn remove(
     guest: &mut Requests,
     index: u32,
     asked: &LeaseUse,
-    old: &Lease,
-    new: Option<&Lease>,
+    old: &Used,
+    new: Option<&Used>,
 ) -> Result<(), KernelError> {
     let keeps_address = new.is_some_and(|new| new.address == old.address);
     // Routes name the address that they are used with.
-    let stays = |route: &&LeasedRoute| keeps_address && new.is_some_and(|new| new.routes.contains(route));
+    let stays = |route: &&GivenRoute| keeps_address && new.is_some_and(|new| new.routes.contains(route));
     for route in old.routes.iter().filter(|route| !stays(route)) {
         let removed = guest.request(&route::remove(&guest_route(route, asked), index)).map(drop);
         unless(libc::ESRCH, removed)?;
@@ -123,10 +137,10 @@ fn remove_default(guest: &mut Requests, index: u32, asked: &LeaseUse) -> Result<
     Ok(())
 }
 
-fn add_routes(guest: &mut Requests, index: u32, asked: &LeaseUse, lease: &Lease) -> Result<(), KernelError> {
-    for leased in &lease.routes {
-        let wanted = guest_route(leased, asked);
-        let Err(error) = guest.request(&route::lease(&wanted, index, lease.ip.into())) else { continue };
+fn add_routes(guest: &mut Requests, index: u32, asked: &LeaseUse, lease: &Used) -> Result<(), KernelError> {
+    for given in &lease.routes {
+        let wanted = guest_route(given, asked);
+        let Err(error) = guest.request(&route::lease(&wanted, index, lease.address.addr())) else { continue };
         let is_same =
             |route: &route::Route| route.destination == wanted.destination && route.gateway == wanted.via;
         let is_there = error.errno == libc::EEXIST
@@ -139,8 +153,8 @@ fn add_routes(guest: &mut Requests, index: u32, asked: &LeaseUse, lease: &Lease)
 }
 
 /// Reads the address back.
-fn is_there(guest: &mut Requests, index: u32, lease: &Lease, asked: &LeaseUse) -> Result<(), StepError> {
-    let there = address::list(guest, AddressFamily::Inet, index);
+fn is_there(guest: &mut Requests, index: u32, lease: &Used, asked: &LeaseUse) -> Result<(), StepError> {
+    let there = address::list(guest, address::family(lease.address.addr()), index);
     let is_there =
         there.as_ref().is_ok_and(|there| there.iter().any(|address| address.net == lease.address.net()));
     match is_there {
@@ -154,10 +168,6 @@ fn is_there(guest: &mut Requests, index: u32, lease: &Lease, asked: &LeaseUse) -
     }
 }
 
-fn guest_route(route: &LeasedRoute, asked: &LeaseUse) -> GuestRoute {
-    GuestRoute {
-        destination: IpNet::V4(route.destination),
-        via: route.via.map(IpAddr::V4),
-        ifname: asked.ifname.clone(),
-    }
+fn guest_route(route: &GivenRoute, asked: &LeaseUse) -> GuestRoute {
+    GuestRoute { destination: route.destination, via: route.via, ifname: asked.ifname.clone() }
 }

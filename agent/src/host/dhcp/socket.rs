@@ -10,7 +10,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::dhcp::client::To;
+use super::speak::Line;
+use crate::dhcp::client::{Client, To};
 use crate::dhcp::message::Message;
 use crate::dhcp::packet;
 use crate::host::kernel::Kernel;
@@ -52,11 +53,18 @@ impl Socket {
         Ok(Self { fd: sys::await_input(socket)?, index })
     }
 
-    /// Sends one message, from the client's address if it has one.
-    ///
-    /// # Errors
-    /// What sendto(2) says, such as ENETDOWN.
-    pub(super) fn send(&self, message: &Message, to: To) -> io::Result<()> {
+    /// Closing a packet socket waits for an RCU grace period, 8 to 16 ms: it is done where nobody waits for it.
+    pub(super) fn close(self) {
+        let fd = self.fd.into_inner();
+        drop(tokio::task::spawn_blocking(move || drop(fd)));
+    }
+}
+
+impl Line for Socket {
+    type Client = Client;
+
+    /// From the client's address, if it has one.
+    async fn send(&self, message: &Message, to: To) -> io::Result<()> {
         let (address, mac) = match to {
             To::All => (Ipv4Addr::BROADCAST, EVERYBODY),
             To::One { server, mac } => (server, mac),
@@ -65,11 +73,7 @@ impl Socket {
         sys::send_frame(self.fd.get_ref(), self.index, ETHERTYPE_IPV4, mac, &packet)
     }
 
-    /// The next message of a server, and the MAC address that it came from.
-    ///
-    /// # Errors
-    /// What recvfrom(2) says, such as ENETDOWN.
-    pub(super) async fn receive(&self) -> io::Result<(Message, [u8; 6])> {
+    async fn receive(&self) -> io::Result<(Message, [u8; 6])> {
         let mut buffer = [0; BUFFER];
         loop {
             let received =
@@ -79,12 +83,6 @@ impl Socket {
                 return Ok((message, from));
             }
         }
-    }
-
-    /// Closing a packet socket waits for an RCU grace period, 8 to 16 ms: it is done where nobody waits for it.
-    pub(super) fn close(self) {
-        let fd = self.fd.into_inner();
-        drop(tokio::task::spawn_blocking(move || drop(fd)));
     }
 }
 

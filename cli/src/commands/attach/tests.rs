@@ -44,7 +44,7 @@ fn asked(arguments: &str) -> Result<serde_json::Value, String> {
 fn br0(changes: &serde_json::Value) -> serde_json::Value {
     let mut spec = serde_json::json!({
         "guest": "web", "ifname": "eth1", "uplink": "br0", "kind": null, "mode": null, "host_ifname": null,
-        "mac": null, "mtu": null, "vlan": null, "addressing": { "static": ["192.0.2.10/24"] }, "gateways": [], "routes": [],
+        "mac": null, "mtu": null, "vlan": null, "addressing": { "static": ["192.0.2.10/24"] }, "gateways": [], "routes": [], "slaac": false, "dhcp6": null,
         "duplicate_check": "off",
     });
     for (key, value) in changes.as_object().unwrap() {
@@ -69,6 +69,13 @@ fn arguments_become_a_spec() {
         (
             "br0 web --ip 192.0.2.10/24 --check-duplicates=quick",
             serde_json::json!({ "duplicate_check": "quick" }),
+        ),
+        ("br0 web --slaac", serde_json::json!({ "addressing": "none", "slaac": true })),
+        (
+            "br0 web --dhcp --dhcp6 --hostname db",
+            serde_json::json!({
+                "addressing": { "dhcp": { "hostname": "db", "client_id": null } }, "dhcp6": { "hostname": "db" },
+            }),
         ),
         ("br0 docker:web --no-ip", serde_json::json!({ "guest": "docker:web", "addressing": "none" })),
         (
@@ -119,7 +126,7 @@ fn what_cannot_be_is_refused_before_anything_connects() {
     let cases = [
         (
             "br0 web".to_owned(),
-            "give an address with --ip CIDR, have one given with --dhcp, or --no-ip for a link without one",
+            "give an address with --ip CIDR, have one given with --dhcp, --slaac or --dhcp6, or --no-ip for a link without one",
         ),
         (format!("br0 web {ip} --no-ip"), "the argument '--ip <CIDR>' cannot be used with '--no-ip'"),
         (

@@ -35,6 +35,7 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
         return Err(at.field("trunk_vlans").field("vlans").refuse(why));
     }
     addresses(&spec.addressing, &at.field("static_addresses").field("cidrs"))?;
+    automatic(spec, at)?;
     duplicate_check(spec, &at.field("duplicate_check"))?;
     gateways(spec, &at.field("gateways"))?;
     routes(spec, &at.field("routes"))
@@ -180,19 +181,37 @@ fn addresses(addressing: &Addressing, at: &At<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Somebody must hear the question.
-fn duplicate_check(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
-    let hears_nobody = match (spec.known_kind(), spec.mode) {
-        _ if spec.duplicate_check == DuplicateCheck::Off => None,
+/// Why nobody hears a link's questions to all; `None` when somebody may.
+fn hears_nobody(spec: &AttachmentSpec) -> Option<&'static str> {
+    match (spec.known_kind(), spec.mode) {
         (Some(Kind::Dummy), _) => Some("a dummy link has no neighbours"),
         (_, Some(Mode::Ipvlan(IpvlanMode::L3 | IpvlanMode::L3s))) => {
             Some("an ipvlan in mode l3 or l3s hears no broadcasts")
         }
         _ => None,
+    }
+}
+
+/// Routers and servers are asked by multicast.
+fn automatic(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let field = match (spec.slaac, &spec.dhcp6) {
+        (true, _) => "slaac",
+        (false, Some(_)) => "dhcp6",
+        (false, None) => return Ok(()),
     };
+    match hears_nobody(spec) {
+        Some(why) => Err(at.field(field).refuse(format_args!("{why}: leave it out"))),
+        None => Ok(()),
+    }
+}
+
+/// Somebody must hear the question.
+fn duplicate_check(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    let hears_nobody = hears_nobody(spec).filter(|_| spec.duplicate_check != DuplicateCheck::Off);
+    let is_automatic = spec.slaac || spec.dhcp6.is_some();
     match (hears_nobody, &spec.addressing) {
         (Some(why), _) => Err(at.refuse(format_args!("{why}: leave it out"))),
-        (None, Addressing::None) if spec.duplicate_check != DuplicateCheck::Off => {
+        (None, Addressing::None) if spec.duplicate_check != DuplicateCheck::Off && !is_automatic => {
             Err(at.refuse("there is no address to look for: leave it out"))
         }
         (None, Addressing::Static(_) | Addressing::Dhcp(_) | Addressing::None) => Ok(()),
@@ -244,7 +263,8 @@ fn gateways(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
         }
         neighbour(gateway, own, &at)?;
         // pipework's `0/0@GATEWAY` has a gateway and no address: the guest's own client brings one.
-        if !own.is_empty() && !own.iter().any(|own| is_same_family(own.addr(), gateway)) {
+        let is_automatic = gateway.is_ipv6() && (spec.slaac || spec.dhcp6.is_some());
+        if !is_automatic && !own.is_empty() && !own.iter().any(|own| is_same_family(own.addr(), gateway)) {
             let family = family(gateway);
             return Err(at.refuse(format_args!("the link has no {family} address to reach {gateway} from")));
         }
