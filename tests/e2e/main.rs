@@ -28,6 +28,7 @@ mod other_kinds;
 mod ovs_down;
 mod ovs_ports;
 mod pipework;
+mod power_cut;
 mod ptp;
 mod pwctl;
 mod refused_request;

@@ -1,5 +1,6 @@
 //! A `pwagent` of a host: started as an operator starts it, killed, started again on the same state.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ pub struct AgentOptions {
     docker: Option<String>,
     ovsdb: Option<String>,
     runtimes: Vec<String>,
+    boot: Option<String>,
 }
 
 impl AgentOptions {
@@ -57,6 +59,13 @@ impl AgentOptions {
     #[must_use]
     pub fn under(mut self, program: &[&str]) -> Self {
         self.under = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// As if the host had been started once more: with another `/proc/sys/kernel/random/boot_id`.
+    #[must_use]
+    pub fn boot(mut self, id: &str) -> Self {
+        self.boot = Some(id.to_owned());
         self
     }
 
@@ -171,14 +180,21 @@ impl Agent {
         std::fs::set_permissions(self.state_dir(), std::fs::Permissions::from_mode(0o700))?;
         let options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         let binary = program(options.binary.as_deref().unwrap_or("pwagent"))?;
-        let mut command = match options.under.split_first() {
-            None => self.inside.command(binary)?,
-            Some((first, rest)) => {
-                let mut command = self.inside.command(first)?;
-                command.args(rest).arg(binary);
-                command
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(id) = &options.boot {
+            let file = self.dir.join("boot_id");
+            std::fs::write(&file, id)?;
+            let bind = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+            words.extend(
+                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", bind].map(OsString::from),
+            );
+            words.push(file.into());
+        }
+        words.extend(options.under.iter().map(OsString::from));
+        words.push(binary.into());
+        let (first, rest) = words.split_first().context("the agent's own program is a word")?;
+        let mut command = self.inside.command(first)?;
+        command.args(rest);
         let nowhere = || format!("unix:{}", self.dir.join("nothing.sock").display());
         command
             .args(["--listen", &self.endpoint(), "--log-format", "text"])

@@ -14,7 +14,7 @@ use super::Engine;
 use crate::dhcp::given::Family;
 use crate::engine::entered::Entered;
 use crate::engine::operations::{Answer, Operation, fingerprint};
-use crate::engine::records::{Record, Write};
+use crate::engine::records::{Durable, Record, Write};
 use crate::engine::timetable::Errand;
 use crate::host::netns::Netns;
 use crate::host::{Host, Refused, Within, mark};
@@ -85,7 +85,7 @@ impl<H: Host> Engine<H> {
                 return Ok((known, false));
             }
             Known::Remains(record) => {
-                self.remove(&record, wish.request, None, Vec::new).await?;
+                self.remove(&record, wish.request, None, None).await?;
                 // A default route may be back that ours has to replace.
                 entered.look_again(self, &wish.spec).await?;
             }
@@ -99,14 +99,14 @@ impl<H: Host> Engine<H> {
         if record.attachment.host_ifname.is_none() {
             record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
         }
-        let record = self.intend(record, open)?;
+        let (record, intent) = self.intend(record, open).await?;
         // Open vSwitch takes its time, which deletions need not wait for.
         let attaching = (record.attachment.spec.kind == Some(Kind::LinuxBridge)).then_some(attaching);
         let peer = peer.as_ref().map(|(peer, _)| &peer.netns);
         let taken = self.host.take(Within { guest: Some(&guest.netns), peer }, &record.plan).await;
         drop(attaching);
         match taken {
-            Ok(()) => match self.settle(&record, open).await {
+            Ok(()) => match self.settle(&record, open, intent).await {
                 Ok(record) => Ok((record, true)),
                 Err(unwritten) => {
                     drop(_uses);
@@ -210,29 +210,42 @@ impl<H: Host> Engine<H> {
     }
 
     /// Writes the intent. From here on a crash is made good by the next start.
-    fn intend(&self, record: Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
+    async fn intend(
+        &self,
+        record: Record,
+        open: Option<&Operation>,
+    ) -> Result<(Arc<Record>, Durable), Failure> {
         let record = self.shelf.claim(record)?;
         if record.attachment.host_ifname.is_none() {
             self.without_host_end.notify_one();
         }
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
-        writes.extend(open.cloned().map(Box::new).map(Write::Operation));
-        self.records.intend(&writes).inspect_err(|_| self.shelf.remove(record.attachment.id, None))?;
-        Ok(record)
+        writes.extend(expecting(open, made(&record)));
+        match self.records.begin(&writes).await {
+            Ok(intent) => Ok((record, intent)),
+            Err(failure) => {
+                self.shelf.remove(record.attachment.id, None);
+                Err(failure)
+            }
+        }
     }
 
     /// Writes the outcome.
-    async fn settle(&self, record: &Record, open: Option<&Operation>) -> Result<Arc<Record>, Failure> {
+    async fn settle(
+        &self,
+        record: &Record,
+        open: Option<&Operation>,
+        intent: Durable,
+    ) -> Result<Arc<Record>, Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Attached;
         for family in Family::ALL {
             record.hold(family, self.kernel.leases().given(record.attachment.id, family));
         }
         let record = self.shelf.put(record, None);
-        let answer = Answer::Attached { attachment: Box::new(record.attachment.clone()), created: true };
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
-        writes.extend(answered(open, answer));
-        self.records.settle(writes).await?;
+        writes.extend(answered(open, made(&record)));
+        self.records.finish(&writes, intent).await?;
         for lease in &record.leases {
             self.timetable.at((record.attachment.id, Errand::Lease(lease.family())), lease.renew_at());
         }
@@ -322,7 +335,18 @@ pub(super) fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
 
 /// A request whose work begins.
 pub(super) fn open_operation(id: Uuid, fingerprint: String) -> Operation {
-    Operation { id, fingerprint, started_at: SystemTime::now(), answer: None }
+    Operation { id, fingerprint, started_at: SystemTime::now(), answer: None, expected: None }
+}
+
+fn made(record: &Record) -> Answer {
+    let attachment = Attachment { state: State::Attached, ..record.attachment.clone() };
+    Answer::Attached { attachment: Box::new(attachment), created: true }
+}
+
+/// The request with the answer that it gets when all goes well.
+pub(super) fn expecting(open: Option<&Operation>, answer: Answer) -> Option<Write> {
+    let expect = |operation: &Operation| Operation { expected: Some(answer), ..operation.clone() };
+    open.map(expect).map(Box::new).map(Write::Operation)
 }
 
 /// The request with its answer.

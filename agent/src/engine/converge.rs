@@ -86,10 +86,10 @@ impl<H: Host> Engine<H> {
             Todo::RemoveSwitch(record) => self.remove_switch(record).await,
             Todo::Attach(spec) => self.make(&make(spec), None).await.map(|_| ()),
             Todo::Replace(record, spec) => {
-                self.take_out(record.attachment.id, request, Vec::new).await?;
+                self.take_out(record.attachment.id, request, None).await?;
                 self.make(&make(spec), None).await.map(|_| ())
             }
-            Todo::Detach(record) => self.take_out(record.attachment.id, request, Vec::new).await.map(|_| ()),
+            Todo::Detach(record) => self.take_out(record.attachment.id, request, None).await.map(|_| ()),
         }
     }
 

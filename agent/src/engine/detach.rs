@@ -11,7 +11,7 @@ use pipewright_api::spec::GuestRef;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::engine::attach::{answered, open_operation};
+use crate::engine::attach::{answered, expecting, open_operation};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
 use crate::engine::shelf::{keys, meant};
@@ -52,19 +52,15 @@ impl<H: Host> Engine<H> {
         let mut gone = Vec::new();
         let mut failed = None;
         for record in others {
-            match self.take_out(record.attachment.id, open.id, Vec::new).await {
+            match self.take_out(record.attachment.id, open.id, None).await {
                 Ok(attachment) => gone.extend(attachment),
                 Err(failure) => failed = Some(failure),
             }
         }
         // The answer is written together with the last outcome, unless it is a failure, which may be asked again.
-        let may_answer = failed.is_none();
-        let gone_before = gone.clone();
-        let write_answer = || {
-            let all = gone_before.into_iter().chain([detached(last)]).collect();
-            may_answer.then(|| answered(Some(open), Answer::Detached(all))).flatten().into_iter().collect()
-        };
-        gone.extend(self.take_out(last.attachment.id, open.id, write_answer).await?);
+        let all = gone.iter().cloned().chain([detached(last)]).collect();
+        let answer = failed.is_none().then_some((open, Answer::Detached(all)));
+        gone.extend(self.take_out(last.attachment.id, open.id, answer).await?);
         failed.map_or(Ok(gone), Err)
     }
 
@@ -73,34 +69,37 @@ impl<H: Host> Engine<H> {
         &self,
         id: Uuid,
         request: Uuid,
-        also: impl FnOnce() -> Vec<Write>,
+        answer: Option<(&Operation, Answer)>,
     ) -> Result<Option<Attachment>, Failure> {
         let Some(record) = self.shelf.get(id) else { return Ok(None) };
         let _lock = self.locks.ends(&record.attachment).await;
         let Some(record) = self.shelf.get(id) else { return Ok(None) };
-        self.remove(&record, request, None, also).await.map(Some)
+        self.remove(&record, request, None, answer).await.map(Some)
     }
 
-    /// Undoes an attachment, whatever state it is in. The caller holds the guest's lock.
+    /// Undoes an attachment, whatever state it is in, and with it answers a request. The caller holds the guest's lock.
     pub(super) async fn remove(
         &self,
         record: &Record,
         request: Uuid,
         cause: Option<&str>,
-        also: impl FnOnce() -> Vec<Write>,
+        answer: Option<(&Operation, Answer)>,
     ) -> Result<Attachment, Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Detaching;
         record.request = request;
-        self.records.intend(&[Write::Attachment(Box::new(record.clone()))])?;
+        let (open, answer) = answer.unzip();
+        let mut writes = vec![Write::Attachment(Box::new(record.clone()))];
+        writes.extend(answer.clone().and_then(|answer| expecting(open, answer)));
+        let intent = self.records.begin(&writes).await?;
         let record = self.shelf.put(record, cause);
         let id = record.attachment.id;
         let guest = self.reopen(&record).await;
         let leftovers = self.undo(id, guest.as_ref(), &record.plan).await;
         if leftovers.is_empty() {
-            let mut writes = also();
-            writes.push(Write::NoAttachment(id));
-            self.records.settle(writes).await?;
+            let mut writes = vec![Write::NoAttachment(id)];
+            writes.extend(answer.and_then(|answer| answered(open, answer)));
+            self.records.finish(&writes, intent).await?;
             self.shelf.remove(id, cause);
             self.timetable.forget(id);
             return Ok(detached(&record));
@@ -109,7 +108,9 @@ impl<H: Host> Engine<H> {
         record.attachment.state = State::Incomplete;
         record.attachment.leftovers.clone_from(&leftovers);
         let record = self.shelf.put(record, cause);
-        self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await?;
+        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        writes.extend(open.map(|operation| Write::NoOperation(operation.id)));
+        self.records.settle(writes).await?;
         let Attachment { spec, .. } = &record.attachment;
         let text = format!(
             "cannot detach {} from {}: {} left undone: {}; ask again when the cause is gone",

@@ -135,7 +135,7 @@ impl<H: Host> Engine<H> {
         }
         let attachment = &record.attachment;
         tracing::info!(attachment = %id, guest = %attachment.spec.guest, "{} is gone with its guest", attachment.spec.ifname);
-        if let Err(failure) = self.remove(&record, record.request, Some(GONE), Vec::new).await {
+        if let Err(failure) = self.remove(&record, record.request, Some(GONE), None).await {
             tracing::error!(attachment = %id, guest = %attachment.spec.guest, "{failure}");
         }
     }

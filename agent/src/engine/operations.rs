@@ -28,6 +28,10 @@ pub struct Operation {
     pub started_at: SystemTime,
     /// `None` while steps are taken.
     pub answer: Option<Answer>,
+    /// What the answer is when all goes well. A power cut may take the answer that was given, but not this, which is on the
+    /// disk before; and it takes all links with it, so what was done by then makes no difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Answer>,
 }
 
 /// What the caller was told.
@@ -151,7 +155,7 @@ impl Operations {
     pub fn find(&self, id: Uuid) -> Result<Operation, Failure> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).requests.get(&id).cloned();
         if let Some(Running { fingerprint, started_at, .. }) = running {
-            return Ok(Operation { id, fingerprint, started_at, answer: None });
+            return Ok(Operation { id, fingerprint, started_at, answer: None, expected: None });
         }
         self.records.operation(id)?.ok_or_else(|| {
             let text =

@@ -1,9 +1,12 @@
 //! What outlives the agent: attachments, switches and answered requests, in an embedded store.
 //!
 //! An intent is written before the first effect; a write is enough, since it outlives a killed process, and a power cut
-//! takes the links along. An outcome is on the disk before the answer is given; outcomes that are waiting at the same time
-//! share one fsync.
+//! takes the links along. What an answer says is on the disk before it is given; those that wait at the same time share one
+//! fsync. Where the outcome can be told beforehand, the disk takes the intent while the kernel works, and the outcome is only
+//! written: after a power cut, which ends all that the kernel had, an intent without an outcome counts as done.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -23,6 +26,8 @@ use crate::step::Step;
 
 /// Format of the records. A store with a higher one was written by a newer agent and is refused, unchanged.
 const FORMAT: u64 = 1;
+/// Another text after each start of the host (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Outcomes that may wait for the disk before callers have to.
 const QUEUE: usize = 1024;
 
@@ -72,6 +77,8 @@ pub enum Write {
     NoSwitch(LinkName),
     /// Adds or replaces.
     Operation(Box<Operation>),
+    /// Removes one without an answer, which may be asked again.
+    NoOperation(Uuid),
 }
 
 /// What was in the store when it was opened.
@@ -85,6 +92,8 @@ pub struct Loaded {
     pub unanswered: Vec<Operation>,
     /// How many times the store was opened, this time included.
     pub generation: u64,
+    /// The host was started anew since the store was last open.
+    pub has_rebooted: bool,
 }
 
 /// Why the store cannot be used.
@@ -111,6 +120,12 @@ pub enum StoreError {
         /// The store's words.
         source: fjall::Error,
     },
+    /// The kernel does not say which start of the host this is.
+    #[error("{BOOT_ID}: {source}; the agent needs /proc")]
+    Boot {
+        /// Why.
+        source: io::Error,
+    },
     /// A record that we do not understand.
     #[error("state directory {dir}: record {key} does not parse: {source}; nothing was changed")]
     Strange {
@@ -131,6 +146,11 @@ pub struct Records {
 }
 
 type Outcome = (Vec<Write>, oneshot::Sender<Result<(), Failure>>);
+
+/// An intent on its way to the disk.
+#[derive(Debug)]
+#[must_use = "the answer must wait for it"]
+pub struct Durable(oneshot::Receiver<Result<(), Failure>>);
 
 impl Records {
     /// Opens the store in a directory, or makes one.
@@ -161,7 +181,10 @@ impl Records {
             return Err(StoreError::Newer { dir: name(), found });
         }
         let generation = tables.number("generation").map_err(broken)?.unwrap_or(0) + 1;
+        let boot = fs::read(BOOT_ID).map_err(|source| StoreError::Boot { source })?;
+        let last_boot = tables.meta.get("boot").map_err(broken)?;
         let loaded = Loaded {
+            has_rebooted: last_boot.is_some_and(|last| *last != *boot),
             attachments: tables.all(&tables.attachments, dir)?,
             switches: tables.all(&tables.switches, dir)?,
             unanswered: tables.all(&tables.unanswered, dir)?,
@@ -169,6 +192,7 @@ impl Records {
         };
         tables.meta.insert("format", FORMAT.to_be_bytes()).map_err(broken)?;
         tables.meta.insert("generation", generation.to_be_bytes()).map_err(broken)?;
+        tables.meta.insert("boot", boot).map_err(broken)?;
         db.persist(PersistMode::SyncData).map_err(broken)?;
         let (outcomes, queue) = mpsc::channel(QUEUE);
         let writer = Writer { tables: tables.clone(), queue };
@@ -187,15 +211,34 @@ impl Records {
         self.tables.batch(writes).and_then(OwnedWriteBatch::commit).map_err(|error| refuse(&error))
     }
 
+    /// Writes what is about to be done, and has the disk take it meanwhile.
+    ///
+    /// # Errors
+    /// EXHAUSTED when the store does not take it; nothing must be done then.
+    pub async fn begin(&self, writes: &[Write]) -> Result<Durable, Failure> {
+        self.intend(writes)?;
+        let (done, answer) = oneshot::channel();
+        self.outcomes.send((Vec::new(), done)).await.map_err(|_| stopped())?;
+        Ok(Durable(answer))
+    }
+
+    /// Writes what was done as was intended, and returns once the disk has the intent.
+    ///
+    /// # Errors
+    /// EXHAUSTED when the store or the disk does not take it.
+    pub async fn finish(&self, writes: &[Write], intent: Durable) -> Result<(), Failure> {
+        self.intend(writes)?;
+        intent.0.await.map_err(|_| stopped())?
+    }
+
     /// Writes what was done, and returns once the disk has it.
     ///
     /// # Errors
     /// EXHAUSTED when the store does not take it.
     pub async fn settle(&self, writes: Vec<Write>) -> Result<(), Failure> {
         let (done, answer) = oneshot::channel();
-        let closed = || Failure::new(Reason::Internal, "the record store has stopped; restart the agent");
-        self.outcomes.send((writes, done)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.outcomes.send((writes, done)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
     /// The stored request of that id.
@@ -216,6 +259,10 @@ impl Records {
         }
         Ok(None)
     }
+}
+
+fn stopped() -> Failure {
+    Failure::new(Reason::Internal, "the record store has stopped; restart the agent")
 }
 
 fn refuse(error: &fjall::Error) -> Failure {
@@ -275,6 +322,7 @@ impl Tables {
                     batch.insert(&self.switches, record.spec.name.as_str(), json(record)?);
                 }
                 Write::NoSwitch(name) => batch.remove(&self.switches, name.as_str()),
+                Write::NoOperation(id) => batch.remove(&self.unanswered, id.as_bytes()),
                 Write::Operation(operation) if operation.answer.is_none() => {
                     batch.insert(&self.unanswered, operation.id.as_bytes(), json(operation)?);
                 }

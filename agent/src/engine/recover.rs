@@ -15,7 +15,7 @@ use crate::host::Host;
 impl<H: Host> Engine<H> {
     /// Puts up the records and makes good what is half done.
     pub(super) async fn recover(&self, loaded: Loaded) -> Result<(), Failure> {
-        let Loaded { attachments, switches, unanswered, .. } = loaded;
+        let Loaded { mut attachments, switches, unanswered, has_rebooted, .. } = loaded;
         for switch in switches {
             self.shelf.put_switch(switch);
         }
@@ -25,12 +25,18 @@ impl<H: Host> Engine<H> {
                 self.kernel.leases().recall(record.attachment.id, lease);
             }
         }
+        if has_rebooted {
+            // The caller may have been told that it is attached: whether or not, what is left of it is the record.
+            let begun = attachments.iter_mut().filter(|record| record.attachment.state == State::Attaching);
+            begun.for_each(|record| record.attachment.state = State::Attached);
+        }
         let records: Vec<Arc<Record>> =
             attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();
         let half_done = records.iter().filter(|record| record.attachment.state != State::Attached);
         join_all(half_done.map(|record| self.finish(record))).await;
         self.sweep().await;
-        let interrupted: Vec<Write> = unanswered.into_iter().map(interrupt).collect();
+        let interrupted: Vec<Write> =
+            unanswered.into_iter().map(|operation| close(operation, has_rebooted)).collect();
         self.records.settle(interrupted).await?;
         tracing::info!(found = total, kept = self.shelf.len(), "attachments recovered");
         Ok(())
@@ -52,12 +58,14 @@ impl<H: Host> Engine<H> {
             return;
         }
         let cause = Some("it was left half done");
-        if let Err(failure) = self.remove(&record, record.request, cause, Vec::new).await {
+        if let Err(failure) = self.remove(&record, record.request, cause, None).await {
             tracing::error!(attachment = %id, guest = %record.attachment.spec.guest, "{failure}");
         }
     }
 }
 
-fn interrupt(operation: Operation) -> Write {
-    Write::Operation(Box::new(Operation { answer: Some(Answer::Interrupted), ..operation }))
+fn close(mut operation: Operation, has_rebooted: bool) -> Write {
+    let expected = operation.expected.take().filter(|_| has_rebooted);
+    operation.answer = Some(expected.unwrap_or(Answer::Interrupted));
+    Write::Operation(Box::new(operation))
 }

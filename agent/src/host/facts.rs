@@ -18,7 +18,8 @@ use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::netns::Netns;
 use crate::host::port_vlans::{self, PortVlans};
-use crate::host::{address, bridge, guest_link, link, neighbour, route, sys, sysctl};
+use crate::host::take::Run;
+use crate::host::{address, bridge, guest_link, link, neighbour, route, sysctl};
 use crate::step::SavedRoute;
 
 /// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
@@ -112,27 +113,9 @@ impl Kernel {
         ifname: &LinkName,
         uplink: Option<&LinkName>,
     ) -> io::Result<GuestFacts> {
-        let (ifname, uplink, inner) = (ifname.clone(), uplink.cloned(), self.inner.clone());
-        let sockets = self.inner.clone();
-        let before = move || {
-            let mut requests = sockets.sockets.take()?;
-            let uplink = uplink.map(|uplink| link::find(&mut requests, uplink.as_str())).transpose();
-            sockets.sockets.put_back(requests);
-            Ok(uplink?.flatten())
-        };
-        let visit = move |uplink| {
-            let mut requests = Requests::open()?;
-            let cookie = sys::netns_cookie(&requests)?;
-            Ok(GuestFacts {
-                cookie,
-                is_host: inner.is_host_here(cookie)?,
-                ifname_taken: is_taken(&requests, &ifname)?,
-                default_routes: route::replaced_by_a_default(&mut requests)?,
-                ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
-                uplink,
-            })
-        };
-        guest.run_after(before, visit).await
+        let (ifname, uplink) = (ifname.clone(), uplink.cloned());
+        let visit = self.visit(Some(guest))?;
+        Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref())).await??)
     }
 
     /// What a guest's link looks like from inside. From then on [`Kernel::guest_changes`] hears of the guest.
@@ -200,6 +183,20 @@ impl Kernel {
         })
         .await
     }
+}
+
+fn look(run: &mut Run, ifname: &LinkName, uplink: Option<&LinkName>) -> Result<GuestFacts, KernelError> {
+    let uplink = uplink.map(|uplink| link::find(&mut run.host, uplink.as_str())).transpose()?.flatten();
+    let guest = run.entered()?;
+    let facts = GuestFacts {
+        cookie: guest.cookie,
+        is_host: false,
+        ifname_taken: is_taken(&guest.requests, ifname)?,
+        default_routes: route::replaced_by_a_default(&mut guest.requests)?,
+        ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
+        uplink,
+    };
+    Ok(GuestFacts { is_host: run.kernel.is_host_here(facts.cookie)?, ..facts })
 }
 
 /// Asks without the kernel's lock for links, which others may hold for long.

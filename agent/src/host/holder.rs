@@ -66,7 +66,7 @@ impl Holder {
     }
 }
 
-impl Run<'_> {
+impl Run {
     pub(super) fn probe_addresses(&mut self, step: &Step, probe: &Probe) -> Result<(), StepError> {
         let Some(guest) = &self.guest else { return Err(StepError::GuestGone) };
         let index = link::index(&guest.requests, &probe.ifname).map_err(|error| refusal(step, error))?;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::host::deleter::{Attaching, Deleter, Queue};
 use crate::host::dhcp::Leases;
@@ -13,10 +13,11 @@ use crate::host::guest_watch::GuestWatch;
 use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
-use crate::host::take::{Run, Visit};
+use crate::host::nic::Way;
+use crate::host::visit::{Visit, Whither};
 use crate::host::watch::{LinkEvent, Watch};
 use crate::host::{Refused, Within, mark, sysctl};
-use crate::step::{Step, StepError};
+use crate::step::{Far, Step, StepError};
 
 /// Sockets that are kept open.
 const SOCKETS: usize = 8;
@@ -110,7 +111,7 @@ impl Kernel {
         steps: Vec<Step>,
     ) -> Result<(), Refused> {
         let Within { guest, peer } = within.into();
-        self.visit(Visit::Guest { guest: guest.cloned(), peer: peer.cloned() }, steps).await
+        self.take_on(|| self.visit(guest), peer, steps).await
     }
 
     /// Takes steps that would be taken in a guest in the host itself.
@@ -118,30 +119,36 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::take`].
     pub(super) async fn take_in_host(&self, steps: Vec<Step>) -> Result<(), Refused> {
-        self.visit(Visit::Host, steps).await
+        self.take_on(|| Visit::begin(&self.inner, Whither::Host), None, steps).await
     }
 
-    async fn visit(&self, visit: Visit, steps: Vec<Step>) -> Result<(), Refused> {
+    async fn take_on(
+        &self,
+        visit: impl FnOnce() -> io::Result<Visit> + Send,
+        peer: Option<&Netns>,
+        steps: Vec<Step>,
+    ) -> Result<(), Refused> {
         let Some(first) = steps.first().map(ToString::to_string) else { return Ok(()) };
-        let died = |text: String| Refused {
+        let refused = |KernelError { errno, text }: KernelError| Refused {
             index: 0,
-            error: StepError::Kernel { step: first.clone(), errno: libc::EAGAIN, text },
+            error: StepError::Kernel { step: first.clone(), errno, text },
         };
-        let inner = self.inner.clone();
-        let (answer, answered) = oneshot::channel();
-        let spawned = thread::Builder::new().name("steps".to_owned()).spawn(move || {
-            let (result, run) = Run::take(&inner, visit, &steps);
-            // Nobody is left to tell when the caller went away.
-            let _unheard = answer.send(result);
-            if let Some(run) = run {
-                run.finish();
-            }
-        });
-        match spawned {
-            Ok(_thread) => {
-                answered.await.unwrap_or_else(|_| Err(died("the thread that took the steps died".to_owned())))
-            }
-            Err(error) => Err(died(format!("no thread for the steps: {error}"))),
+        let died = |error: io::Error| refused(error.into());
+        let way = Way::open(&steps).map_err(refused)?;
+        let leads_here = |step: &Step| matches!(step, Step::CreatePair(pair) if pair.whither == Far::Host);
+        let far = match steps.iter().any(leads_here) {
+            true => Some(Netns::own().map_err(died)?),
+            false => peer.cloned(),
+        };
+        let visit = visit().map_err(died)?;
+        visit.ask(move |run| run.take(far, way, &steps)).await.map_err(died)?
+    }
+
+    /// The visit to the guest that is under way, or a new one; without a guest, a thread in the host.
+    pub(super) fn visit(&self, guest: Option<&Netns>) -> io::Result<Visit> {
+        match guest {
+            Some(guest) => guest.visit(|| Visit::begin(&self.inner, Whither::Guest(guest.without_visit()))),
+            None => Visit::begin(&self.inner, Whither::Nowhere),
         }
     }
 
@@ -160,9 +167,10 @@ impl Kernel {
     /// What tells a namespace from every other until the host reboots.
     ///
     /// # Errors
-    /// See [`Netns::cookie`].
+    /// EPERM without CAP_SYS_ADMIN; ENOPROTOOPT on kernels before 5.14.
     pub async fn cookie(&self, guest: &Netns) -> io::Result<u64> {
-        guest.cookie().await
+        let visit = self.visit(Some(guest))?;
+        Ok(visit.ask(|run| run.entered().map(|guest| guest.cookie)).await??)
     }
 
     /// Changes with every change of links, addresses, routes or neighbours in any guest (and the host): a reason to look

@@ -41,6 +41,7 @@ mod sysctl;
 mod take;
 pub mod tool;
 mod verify;
+mod visit;
 mod vlan_link;
 pub mod watch;
 

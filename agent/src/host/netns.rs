@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +19,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::oneshot;
 
 use crate::host::sys;
+use crate::host::visit::Visit;
 
 /// `NSFS_MAGIC` of linux/magic.h.
 const NSFS: u64 = 0x6e73_6673;
@@ -27,6 +28,8 @@ const NSFS: u64 = 0x6e73_6673;
 #[derive(Debug, Clone)]
 pub struct Netns {
     fd: Arc<OwnedFd>,
+    /// The thread that is inside, once there is one.
+    visit: Arc<Mutex<Option<Visit>>>,
 }
 
 /// A process with its network namespace.
@@ -96,7 +99,7 @@ impl Netns {
             let text = format!("{} is not a network namespace", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        Ok(Self { fd: Arc::new(fd) })
+        Ok(Self { fd: Arc::new(fd), visit: Arc::default() })
     }
 
     /// Moves the calling thread into the namespace. Only for threads that end soon after; see [`Netns::run`].
@@ -107,6 +110,23 @@ impl Netns {
         Ok(move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
+    /// The visit that is under way, or one that begins now. It ends with this value and its clones.
+    ///
+    /// # Errors
+    /// What `begin` says.
+    pub(super) fn visit(&self, begin: impl FnOnce() -> io::Result<Visit>) -> io::Result<Visit> {
+        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
+        match visit.as_ref().filter(|visit| !visit.is_over()) {
+            Some(visit) => Ok(visit.clone()),
+            None => Ok(visit.insert(begin()?).clone()),
+        }
+    }
+
+    /// The same namespace, for a thread that visits it.
+    pub(super) fn without_visit(&self) -> Self {
+        Self { fd: Arc::clone(&self.fd), visit: Arc::default() }
+    }
+
     /// Does something inside, on a thread of its own. What `job` leaves to its end is closed after the answer.
     ///
     /// # Errors
@@ -115,35 +135,15 @@ impl Netns {
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        self.run_after(|| Ok(()), |()| job()).await
-    }
-
-    /// As [`Netns::run`], with something that the thread does in the host before it enters.
-    ///
-    /// # Errors
-    /// What `before` says, and as [`Netns::run`].
-    pub(super) async fn run_after<A, T: Send + 'static>(
-        &self,
-        before: impl FnOnce() -> io::Result<A> + Send + 'static,
-        job: impl FnOnce(A) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
         let netns = self.clone();
         let (answer, answered) = oneshot::channel();
         thread::Builder::new().name("in-netns".to_owned()).spawn(move || {
-            let result = before().and_then(|before| netns.enter().and_then(|()| job(before)));
+            let result = netns.enter().and_then(|()| job());
             drop(netns);
             // Nobody is left to tell when the caller went away.
             let _unheard = answer.send(result);
         })?;
         answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread in the network namespace died")))
-    }
-
-    /// What tells it from every other until the host reboots.
-    ///
-    /// # Errors
-    /// As [`Netns::run`]; ENOPROTOOPT on kernels before 5.14.
-    pub async fn cookie(&self) -> io::Result<u64> {
-        self.run(own_cookie).await
     }
 }
 

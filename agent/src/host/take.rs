@@ -1,7 +1,8 @@
-//! Taking steps: one thread for a list of them, which enters the guest if one of them lies there, and then ends.
+//! Taking steps: one after the other, those in the guest that are one request each together.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipewright_api::net::LinkName;
@@ -14,31 +15,28 @@ use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::Netns;
 use crate::host::nic::Way;
 use crate::host::verify::{self, Difference};
+use crate::host::visit::Whither;
 use crate::host::watch::{Seen, Which};
 use crate::host::{
     Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, sys, sysctl,
     vlan_link,
 };
-use crate::step::{Expected, Far, Move, Nic, Step, StepError, Veth};
+use crate::step::{Expected, Move, Nic, Step, StepError, Veth};
 
 /// How long a link may take to pass frames.
 const FORWARDING: Duration = Duration::from_secs(10);
 /// How long the kernel may take to delete a link; others that change links hold it up.
 const DELETION: Duration = Duration::from_secs(60);
 
-/// Where a list of steps is taken.
-pub(super) enum Visit {
-    /// In a guest as far as it is open, and in the host. A pair's other end may be in a second guest.
-    Guest { guest: Option<Netns>, peer: Option<Netns> },
-    /// In the host, also what would be taken in a guest.
-    Host,
-}
-
-/// One list of steps on its way.
-pub(super) struct Run<'a> {
-    pub(super) kernel: &'a Inner,
-    host: Requests,
+/// What a thread has for the steps of one operation.
+pub(super) struct Run {
+    pub(super) kernel: Arc<Inner>,
+    pub(super) host: Requests,
     pub(super) guest: Option<Guest>,
+    /// Why there is no guest, when there should be one.
+    refused: Option<KernelError>,
+    /// What would be taken in a guest is meant for the host.
+    is_for_host: bool,
     /// Where the other end of a pair is to be.
     far: Option<Netns>,
     way: Way,
@@ -50,58 +48,58 @@ pub(super) struct Run<'a> {
 pub(super) struct Guest {
     netns: Netns,
     pub(super) requests: Requests,
+    pub(super) cookie: u64,
 }
 
-impl<'a> Run<'a> {
-    /// Takes all steps, on a thread that ends afterwards. What is given back is to be dropped after the answer.
-    pub(super) fn take(
-        kernel: &'a Inner,
-        visit: Visit,
-        steps: &[Step],
-    ) -> (Result<(), Refused>, Option<Self>) {
-        let refused =
-            |index: usize, error: KernelError| Refused { index, error: refusal(&steps[index], error) };
-        if steps.is_empty() {
-            return (Ok(()), None);
-        }
-        // Before entering the guest: a socket belongs to where it was opened.
-        let host = match kernel.sockets.take() {
-            Ok(host) => host,
-            Err(error) => return (Err(refused(0, error.into())), None),
+impl Run {
+    /// Enters the guest, on a thread that ends after the operation. `host` was opened in the host.
+    pub(super) fn begin(kernel: Arc<Inner>, host: Requests, whither: Whither) -> Self {
+        let is_for_host = matches!(whither, Whither::Host);
+        let entered = match whither {
+            Whither::Guest(netns) => enter(netns).map(Some),
+            Whither::Host => stay().map(Some),
+            Whither::Nowhere => Ok(None),
         };
-        let way = match Way::open(steps) {
-            Ok(way) => way,
-            Err(error) => return (Err(refused(0, error)), None),
+        let (guest, refused) = match entered {
+            Ok(guest) => (guest, None),
+            Err(error) => (None, Some(error)),
         };
-        let mut run = Self { kernel, host, guest: None, far: None, way, close_later: Vec::new() };
-        if let Some(first) = steps.iter().position(needs_guest)
-            && let Err(error) = run.go(visit, steps)
-        {
-            return (Err(refused(first, error)), Some(run));
-        }
-        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)));
-        let attaching = is_attach.then(|| kernel.deleter.attaching());
-        let result = run.take_all(steps);
-        drop(attaching);
-        (result, Some(run))
+        let (far, way) = (None, Way::default());
+        Self { kernel, host, guest, refused, is_for_host, far, way, close_later: Vec::new() }
     }
 
-    /// Takes the thread to where the steps are taken.
-    fn go(&mut self, visit: Visit, steps: &[Step]) -> Result<(), KernelError> {
-        match visit {
-            Visit::Guest { guest: Some(guest), peer } => {
-                let leads_here =
-                    |step: &Step| matches!(step, Step::CreatePair(pair) if pair.whither == Far::Host);
-                self.far = match steps.iter().any(leads_here) {
-                    true => Some(Netns::own()?),
-                    false => peer,
-                };
-                self.guest = Some(enter(self.kernel, guest)?);
-            }
-            Visit::Guest { guest: None, .. } => {}
-            Visit::Host => self.guest = Some(Guest { netns: Netns::own()?, requests: Requests::open()? }),
+    /// The guest.
+    ///
+    /// # Errors
+    /// Why it could not be entered.
+    pub(super) fn entered(&mut self) -> Result<&mut Guest, KernelError> {
+        let refused = &self.refused;
+        let gone = || refused.clone().unwrap_or_else(|| KernelError::new(libc::ENOENT, "there is no guest"));
+        self.guest.as_mut().ok_or_else(gone)
+    }
+
+    /// Takes all steps; the other end of a pair goes to `far`, a NIC by a `way` that was opened in the host for these steps.
+    /// What they leave to be closed is closed when the thread ends, after the answer.
+    pub(super) fn take(&mut self, far: Option<Netns>, way: Way, steps: &[Step]) -> Result<(), Refused> {
+        if let Some(first) = steps.iter().position(needs_guest) {
+            self.may_take_in_guest()
+                .map_err(|error| Refused { index: first, error: refusal(&steps[first], error) })?;
         }
-        Ok(())
+        (self.far, self.way) = (far, way);
+        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)));
+        let _attaching = is_attach.then(|| self.kernel.deleter.attaching());
+        self.take_all(steps)
+    }
+
+    /// Whoever opened the namespace has looked already; but nothing may ever happen in the host that is meant for a guest.
+    fn may_take_in_guest(&self) -> Result<(), KernelError> {
+        match (&self.guest, &self.refused) {
+            (None, Some(error)) => Err(error.clone()),
+            (Some(guest), _) if !self.is_for_host && self.kernel.is_host_here(guest.cookie)? => {
+                Err(KernelError::new(libc::EPERM, "the guest's network namespace is the host's own"))
+            }
+            (Some(_), _) | (None, None) => Ok(()),
+        }
     }
 
     /// Gives the host's socket back, and closes what is left.
@@ -352,14 +350,20 @@ fn needs_guest(step: &Step) -> bool {
         )
 }
 
-fn enter(kernel: &Inner, netns: Netns) -> Result<Guest, KernelError> {
+fn enter(netns: Netns) -> Result<Guest, KernelError> {
     netns.enter()?;
+    open(netns)
+}
+
+fn stay() -> Result<Guest, KernelError> {
+    open(Netns::own()?)
+}
+
+/// Where the thread is.
+fn open(netns: Netns) -> Result<Guest, KernelError> {
     let requests = Requests::open()?;
-    // Whoever opened the namespace has looked already; but nothing that follows may ever happen in the host.
-    match kernel.is_host_here(sys::netns_cookie(&requests)?)? {
-        true => Err(KernelError::new(libc::EPERM, "the guest's network namespace is the host's own")),
-        false => Ok(Guest { netns, requests }),
-    }
+    let cookie = sys::netns_cookie(&requests)?;
+    Ok(Guest { netns, requests, cookie })
 }
 
 /// One RTM_NEWLINK, then one that keeps the host's end without a link-local address.

@@ -12,7 +12,7 @@ use crate::host::take::{Run, refusal, unless};
 use crate::host::{address, announce, dhcp, link, route};
 use crate::step::{GuestRoute, LeaseUse, SavedRoute, Step, StepError};
 
-impl Run<'_> {
+impl Run {
     /// From what the link was given to what the server gave last; that may be nothing.
     pub(in crate::host) fn apply_lease(&mut self, step: &Step, asked: &LeaseUse) -> Result<(), StepError> {
         match self.kernel.leases.given(asked.id, asked.family) {

@@ -17,6 +17,7 @@ pub(in crate::host) struct Home {
 }
 
 /// The way into a guest, and back.
+#[derive(Default)]
 pub(in crate::host) struct Way {
     /// The host, to bring NICs back to.
     home: Option<Home>,
