@@ -7,6 +7,8 @@ use pipewright_agent::config::{Config, Flags};
 use pipewright_agent::daemon;
 
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
+    pipewright_agent::host::sys::share_arenas();
     let ended = Flags::parse().resolve().map_err(Into::into).and_then(run);
     match ended {
         Ok(()) => ExitCode::SUCCESS,

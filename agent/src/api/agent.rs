@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use pipewright_api::attachment::Attached;
-use pipewright_api::event::Event;
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{Attach, Detach, GetOperation, List, Wait, Watch};
-use pipewright_api::spec::GuestRef;
 use pipewright_api::wire::{self, agent_server::Agent};
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
@@ -63,15 +61,15 @@ impl<H: Host> Agent for AgentService<H> {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let Watch { resume, guest } = Watch::try_from(request.into_inner())?;
         let (past, live) = self.0.watch(resume)?;
-        let live = BroadcastStream::new(live).map(|event| event.map_err(|_| too_slow()));
-        let events = stream::iter(past.into_iter().map(Ok)).chain(live);
-        let events = events.filter_map(move |event| {
-            let wanted = match &event {
-                Ok(event) => concerns(guest.as_ref(), event),
+        let live = BroadcastStream::new(live).map(|change| change.map_err(|_| too_slow()));
+        let changes = stream::iter(past.into_iter().map(Ok)).chain(live);
+        let events = changes.filter_map(move |change| {
+            let wanted = match &change {
+                Ok(change) => guest.as_ref().is_none_or(|guest| is_meant(guest, change.guest())),
                 Err(_) => true,
             };
             std::future::ready(
-                wanted.then(|| event.map(|event| Arc::unwrap_or_clone(event).into()).map_err(Status::from)),
+                wanted.then(|| change.map(|change| change.event().into()).map_err(Status::from)),
             )
         });
         // Or the agent could not stop while somebody watches.
@@ -85,10 +83,6 @@ impl<H: Host> Agent for AgentService<H> {
         let GetOperation { request_id } = GetOperation::try_from(request.into_inner())?;
         Ok(Response::new(self.0.operation(request_id)?.into()))
     }
-}
-
-fn concerns(guest: Option<&GuestRef>, event: &Event) -> bool {
-    guest.is_none_or(|guest| is_meant(guest, &event.attachment.guest))
 }
 
 fn too_slow() -> Failure {

@@ -20,7 +20,30 @@ use crate::step::{self, GuestLink, Nic, Shared, Step};
 const REMEMBERED: usize = 1024;
 
 /// Changes that are remembered, and those to come.
-pub(crate) type Changes = (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>);
+pub(crate) type Changes = (Vec<Arc<Change>>, broadcast::Receiver<Arc<Change>>);
+
+/// A change of an attachment. It shares the record with the shelf, since an attachment with its plan is some kilobytes.
+#[derive(Debug)]
+pub(crate) struct Change {
+    revision: u64,
+    record: Arc<Record>,
+    state: State,
+    cause: Option<String>,
+}
+
+impl Change {
+    /// Whose attachment it is.
+    pub(crate) fn guest(&self) -> &GuestIdentity {
+        &self.record.attachment.guest
+    }
+
+    /// What watchers are told.
+    pub(crate) fn event(&self) -> Event {
+        let Self { revision, record, state, cause } = self;
+        let attachment = Attachment { state: *state, revision: *revision, ..record.attachment.clone() };
+        Event { revision: *revision, attachment, cause: cause.clone() }
+    }
+}
 
 /// All records.
 #[derive(Debug)]
@@ -34,9 +57,8 @@ struct Inner {
     lent: HashMap<LinkName, Uuid>,
     switches: BTreeMap<LinkName, Arc<SwitchRecord>>,
     revision: u64,
-    // Each is shared between the two: an attachment with its plan is some kilobytes.
-    events: VecDeque<Arc<Event>>,
-    watchers: broadcast::Sender<Arc<Event>>,
+    changes: VecDeque<Arc<Change>>,
+    watchers: broadcast::Sender<Arc<Change>>,
 }
 
 impl Shelf {
@@ -49,7 +71,7 @@ impl Shelf {
             lent: HashMap::new(),
             switches: BTreeMap::new(),
             revision: generation << 40,
-            events: VecDeque::new(),
+            changes: VecDeque::new(),
             watchers: broadcast::channel(REMEMBERED).0,
         }))
     }
@@ -207,14 +229,14 @@ impl Shelf {
         let live = inner.watchers.subscribe();
         let after = resume.unwrap_or(inner.revision);
         // Each change has the next number, so the numbers tell whether all since are remembered.
-        let oldest = inner.events.front().map_or(inner.revision, |event| event.revision - 1);
+        let oldest = inner.changes.front().map_or(inner.revision, |change| change.revision - 1);
         if after < oldest || after > inner.revision {
             let text = format!(
                 "revision {after} is not known any more; list again and watch from the list's revision"
             );
             return Err(Failure::new(Reason::Resync, text));
         }
-        Ok((inner.events.iter().filter(|event| event.revision > after).cloned().collect(), live))
+        Ok((inner.changes.iter().filter(|change| change.revision > after).cloned().collect(), live))
     }
 }
 
@@ -270,17 +292,15 @@ impl Inner {
         self.tell(&record, State::Detached, cause);
     }
 
-    fn tell(&mut self, record: &Record, state: State, cause: Option<&str>) {
-        let mut attachment = record.attachment.clone();
-        attachment.state = state;
-        attachment.revision = self.revision;
-        let event = Arc::new(Event { revision: self.revision, attachment, cause: cause.map(str::to_owned) });
-        if self.events.len() == REMEMBERED {
-            self.events.pop_front();
+    fn tell(&mut self, record: &Arc<Record>, state: State, cause: Option<&str>) {
+        let (record, cause) = (Arc::clone(record), cause.map(str::to_owned));
+        let change = Arc::new(Change { revision: self.revision, record, state, cause });
+        if self.changes.len() == REMEMBERED {
+            self.changes.pop_front();
         }
-        self.events.push_back(Arc::clone(&event));
+        self.changes.push_back(Arc::clone(&change));
         // Nobody may be watching.
-        let _ = self.watchers.send(event);
+        let _ = self.watchers.send(change);
     }
 }
 

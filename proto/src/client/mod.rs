@@ -30,8 +30,7 @@ use crate::net::LinkName;
 use crate::operation::Operation;
 use crate::reason::Failure;
 use crate::request::{
-    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, PAGE_SIZE_MAX, RunTool, Wait,
-    Watch,
+    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, RunTool, Wait, Watch,
 };
 use crate::spec::{AttachmentSpec, GuestRef, HostSpec};
 use crate::tool::{Ran, ToolLine};
@@ -45,6 +44,8 @@ use error::Asked;
 pub use error::ClientError;
 pub use events::Events;
 
+/// Attachments that are asked for at once: an agent has each of them in memory three times until the page is sent.
+const PAGE_SIZE: u32 = 250;
 /// Largest answer that is read, in bytes: a page of attachments, or what a host shows of itself.
 const ANSWER_MAX: usize = 16 << 20;
 
@@ -122,7 +123,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn list(&self, filter: &ListFilter) -> Result<Listing, ClientError> {
-        let first = List { filter: filter.clone(), page_size: PAGE_SIZE_MAX, after: None };
+        let first = List { filter: filter.clone(), page_size: PAGE_SIZE, after: None };
         let mut request: wire::ListRequest = first.into();
         // The first page's revision stays: a watch from a later one would miss what changed on a page already read.
         let mut listing = self.page(&mut request).await?;
