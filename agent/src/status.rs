@@ -2,6 +2,7 @@
 
 use pipewright_api::attachment::Attachment;
 use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::traffic::Traffic;
 use tonic::Code;
 
 use crate::step::StepError;
@@ -55,6 +56,33 @@ pub fn of_attach(attachment: &Attachment, error: &StepError, leftovers: &[String
         StepError::NotAsAsked { .. } | StepError::NotForwarding { .. } | StepError::Injected { .. } => {
             Failure::new(Reason::StepFailed, text)
         }
+    }
+}
+
+/// What the caller of AddTraffic is told of a refused step.
+pub fn of_traffic(attachment: &Attachment, traffic: &Traffic, error: &StepError) -> Failure {
+    let Attachment { spec, .. } = attachment;
+    let what = format!("cannot add `{traffic}` to {} of {}: {error}", spec.ifname, spec.guest);
+    match error {
+        StepError::GuestGone => Failure::new(Reason::GuestChanged, what),
+        StepError::Kernel { errno: libc::EEXIST, .. } => {
+            let text = format!("{what}; there is one of somebody else's, which is left alone");
+            Failure::new(Reason::StepFailed, text).with_code(Code::AlreadyExists)
+        }
+        StepError::Kernel { errno: libc::ENOENT | libc::EOPNOTSUPP, .. } => match traffic {
+            Traffic::Qdisc(qdisc) => {
+                let module = qdisc.kind();
+                let text = format!(
+                    "{what}; load its module with `modprobe sch_{module}`, or use a kernel that has it"
+                );
+                Failure::new(Reason::NotSupportedHere, text)
+            }
+            Traffic::Route(_) | Traffic::Rule(_) => Failure::new(Reason::NotSupportedHere, what),
+        },
+        StepError::Kernel { errno, .. } => {
+            Failure::new(Reason::StepFailed, what).with_code(code_of(*errno)).with("errno", errno.to_string())
+        }
+        _ => Failure::new(Reason::StepFailed, what),
     }
 }
 

@@ -7,7 +7,7 @@ use pipewright_api::client::Endpoint;
 use pipewright_coordinator::name::Name;
 
 use crate::commands::{
-    attach, completions, detach, fleet, host, list, man, operation, pipework, tool, wait, watch,
+    attach, completions, detach, fleet, guest, host, list, man, operation, pipework, tool, wait, watch,
 };
 use crate::values;
 
@@ -107,6 +107,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     Operation(operation::Operation),
     #[command(subcommand)]
+    Guest(guest::Guest),
+    #[command(subcommand)]
     Host(host::Host),
     #[command(subcommand)]
     Fleet(fleet::Fleet),
@@ -114,7 +116,7 @@ pub(crate) enum Command {
     ///
     /// With the host's iproute2, in the guest's network namespace, and with its exit code. Options for a family and for
     /// printing come before the verb, as in `pwctl route web -6 show`; what reads files is refused. Routes of this kind
-    /// are the guest's own: detach leaves them.
+    /// are the guest's own: detach leaves them. `pwctl guest route` adds those that go with a link.
     Route(tool::Line),
     /// Run `ip rule ARGS` in a guest
     ///

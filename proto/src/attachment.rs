@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::dhcp::Lease;
 use crate::net::{LinkName, MacAddr, Mtu, ParseError};
 use crate::spec::{AttachmentSpec, FleetName};
+use crate::traffic::Traffic;
 
 /// One link in one guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct Attachment {
     /// What the DHCPv6 server gave.
     #[serde(default)]
     pub lease6: Option<Lease>,
+    /// What was added to it, and goes with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
 }
 
 /// Life of an attachment.

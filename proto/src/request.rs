@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::condition::Condition;
 use crate::net::LinkName;
 use crate::spec::{AttachmentSpec, FleetName, GuestRef, HostSpec};
 use crate::tool::ToolLine;
+use crate::traffic::Traffic;
 
 /// Most attachments that one page of a list can hold, and how many it holds when the caller does not say.
 pub const PAGE_SIZE_MAX: u32 = 1000;
@@ -121,6 +123,33 @@ pub struct RunTool {
     pub guest: GuestRef,
     /// What.
     pub line: ToolLine,
+}
+
+/// A link of ours in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrafficTarget {
+    /// Whose link.
+    pub guest: GuestRef,
+    /// Its name in the guest.
+    pub ifname: LinkName,
+}
+
+/// Add what steers traffic to a link of ours, or remove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeTraffic {
+    /// Chosen by the caller.
+    pub request_id: Uuid,
+    /// Which link.
+    pub target: TrafficTarget,
+    /// What.
+    pub traffic: Traffic,
+}
+
+/// What steers a guest's traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListTraffic {
+    /// Whose.
+    pub guest: GuestRef,
 }
 
 /// Make the host look like a fleet's document.

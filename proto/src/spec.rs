@@ -5,19 +5,20 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dhcp::Dhcp6;
 use crate::labels::Labels;
-use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text, prefix};
+use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text};
 
 mod addressing;
 mod guest;
+mod route;
 mod uplink;
 
 pub use addressing::{Addressing, DuplicateCheck};
 pub use guest::{ContainerdRef, GuestRef};
+pub use route::{Route, RouteDetails, RouteKind, RouteScope, TableId};
 pub use uplink::{IpvlanMode, MacvlanMode, Mode, Uplink};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
@@ -180,50 +181,6 @@ impl Peer {
     }
 }
 
-/// A route over the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// Its bits after the prefix length are zero.
-    pub destination: IpNet,
-    /// `None`: on the link.
-    pub via: Option<IpAddr>,
-}
-
-/// `DESTINATION` or `DESTINATION@VIA`.
-impl FromStr for Route {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |why: String| ParseError::new(text, "a route", why);
-        let (destination, via) = match text.split_once('@') {
-            Some((destination, via)) => (destination, Some(via)),
-            None => (text, None),
-        };
-        let shape = || refuse("write it as 198.51.100.0/24 or 198.51.100.0/24@192.0.2.1".to_owned());
-        let destination = prefix(destination).ok_or_else(shape)?;
-        if destination.addr() != destination.network() {
-            return Err(refuse(format!(
-                "its bits after the prefix must be zero, as in {}",
-                destination.trunc()
-            )));
-        }
-        let via: Option<IpAddr> = via.map(str::parse).transpose().map_err(|_| shape())?;
-        if via.is_some_and(|via| via.is_ipv4() != destination.addr().is_ipv4()) {
-            return Err(refuse("destination and next hop are of different families".to_owned()));
-        }
-        Ok(Self { destination, via })
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.via {
-            Some(via) => write!(f, "{}@{via}", self.destination),
-            None => self.destination.fmt(f),
-        }
-    }
-}
-
 /// What a fleet wants of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSpec {
@@ -291,30 +248,3 @@ impl fmt::Display for FleetName {
 }
 
 as_text!(FleetName);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routes_survive_their_text() {
-        for text in ["198.51.100.0/24", "198.51.100.0/24@192.0.2.1", "2001:db8::/32@fe80::1"] {
-            assert_eq!(text.parse::<Route>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_no_route_is_refused() {
-        for text in [
-            "",
-            "198.51.100.0",
-            "198.51.100.1/24",
-            "198.51.100.0/24@",
-            "198.51.100.0/24@2001:db8::1",
-            "a@b",
-            "010.0.0.0/8",
-        ] {
-            assert!(text.parse::<Route>().is_err(), "{text} was taken");
-        }
-    }
-}

@@ -27,7 +27,7 @@ fn attachment() -> Attachment {
         slaac: false,
         dhcp6: None,
         gateways: vec!["192.0.2.1".parse().unwrap()],
-        routes: vec![Route { destination: "198.51.100.0/24".parse().unwrap(), via: None }],
+        routes: vec![Route::new("198.51.100.0/24".parse().unwrap(), None)],
         duplicate_check: DuplicateCheck::Off,
         peer: Default::default(),
         labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
@@ -63,6 +63,7 @@ fn attachment() -> Attachment {
         lease: None,
         peer: None,
         lease6: None,
+        traffic: Vec::new(),
         spec,
     }
 }
@@ -94,7 +95,10 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "peer_ifname": "",
                     "peer_cidrs": [],
                     "labels": { "example.owner": "web team" },
-                "routes": [{ "destination": "198.51.100.0/24", "via": "" }],
+                "routes": [{
+                        "destination": "198.51.100.0/24", "via": "", "type": "ROUTE_TYPE_UNSPECIFIED", "table": 0,
+                        "metric": 0, "source": "", "scope": "ROUTE_SCOPE_UNSPECIFIED",
+                    }],
                 },
                 "state": "ATTACHMENT_STATE_ATTACHED",
                 "guest": {
@@ -121,6 +125,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "ovs_error": "",
                 },
                 "leftovers": [],
+                "traffic": [],
             }],
             "next_page_token": "",
             "revision": "9",

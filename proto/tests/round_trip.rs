@@ -143,7 +143,7 @@ proptest! {
                 cidrs: vec![text(5)],
             })),
             gateways: vec![text(6)],
-            routes: vec![wire::Route { destination: text(7), via: text(6) }],
+            routes: vec![wire::Route { destination: text(7), via: text(6), ..wire::Route::default() }],
             peer_ifname: text(3),
             peer_cidrs: vec![text(5)],
             duplicate_check: kind % 5,

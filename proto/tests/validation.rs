@@ -108,10 +108,14 @@ fn what_is_unusual_but_right_is_taken() {
     for destination in
         ["198.51.100.7/32", "192.0.2.128/25", "128.0.0.0/1", "224.0.0.0/4", "2001:db8:1::1/128"]
     {
-        let route = wire::Route { destination: destination.to_owned(), via: String::new() };
+        let route = wire::Route { destination: destination.to_owned(), ..wire::Route::default() };
         assert_taken(spec(|spec| spec.routes = vec![route.clone()]));
     }
-    let via = wire::Route { destination: "2001:db8:1::/48".to_owned(), via: "fe80::1".to_owned() };
+    let via = wire::Route {
+        destination: "2001:db8:1::/48".to_owned(),
+        via: "fe80::1".to_owned(),
+        ..wire::Route::default()
+    };
     assert_taken(spec(|spec| spec.routes = vec![via.clone()]));
 }
 
@@ -125,7 +129,7 @@ fn a_list_may_be_as_long_as_its_limit() {
         spec.gateways = vec!["192.0.2.1".to_owned()];
     }));
     assert_taken(spec(|spec| {
-        let route = |destination| wire::Route { destination, via: String::new() };
+        let route = |destination| wire::Route { destination, ..wire::Route::default() };
         spec.routes = many(&|net| format!("10.0.{net}.0/24")).into_iter().map(route).collect();
     }));
     assert_taken(spec(|spec| {

@@ -37,6 +37,7 @@ mod runtimes;
 mod scene;
 mod stopping;
 mod sudden_death;
+mod traffic;
 mod vlans;
 mod waiting;
 mod waiting_inside;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::request::{Find, RunTool};
+use pipewright_api::request::{ChangeTraffic, Find, ListTraffic, RunTool};
 use pipewright_api::wire;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
@@ -32,6 +32,30 @@ impl<H: Host> wire::guest_server::Guest for GuestService<H> {
         only_locally(&request)?;
         let asked = RunTool::try_from(request.into_inner())?;
         Ok(Response::new(self.0.run_tool(asked).await?.into()))
+    }
+
+    async fn add_traffic(
+        &self,
+        request: Request<wire::AddTrafficRequest>,
+    ) -> Result<Response<wire::AddTrafficResponse>, Status> {
+        let asked = ChangeTraffic::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.add_traffic(asked).await?.into()))
+    }
+
+    async fn remove_traffic(
+        &self,
+        request: Request<wire::RemoveTrafficRequest>,
+    ) -> Result<Response<wire::RemoveTrafficResponse>, Status> {
+        let asked = ChangeTraffic::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.remove_traffic(asked).await?.into()))
+    }
+
+    async fn list_traffic(
+        &self,
+        request: Request<wire::ListTrafficRequest>,
+    ) -> Result<Response<wire::ListTrafficResponse>, Status> {
+        let asked = ListTraffic::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.list_traffic(&asked.guest).await?.into()))
     }
 }
 

@@ -198,6 +198,7 @@ impl<H: Host> Engine<H> {
             lease: None,
             peer,
             lease6: None,
+            traffic: Vec::new(),
         };
         Ok(Record {
             attachment,
@@ -206,6 +207,7 @@ impl<H: Host> Engine<H> {
             request: wish.request,
             netns_id: None,
             leases: Vec::new(),
+            changing: None,
         })
     }
 

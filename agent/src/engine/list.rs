@@ -137,6 +137,9 @@ impl<H: Host> Engine<H> {
             None => (OperationState::Running, Vec::new()),
             Some(Answer::Attached { attachment, .. }) => (OperationState::Done, vec![attachment.id]),
             Some(Answer::Detached(gone)) => (OperationState::Done, gone.iter().map(|one| one.id).collect()),
+            Some(Answer::Traffic { attachment, .. }) => {
+                (OperationState::Done, attachment.iter().map(|attachment| attachment.id).collect())
+            }
             Some(Answer::Applied(_) | Answer::Ran(_)) => (OperationState::Done, Vec::new()),
             Some(Answer::Failed(failure)) => (OperationState::Failed(failure), Vec::new()),
             Some(Answer::Interrupted) => (OperationState::Failed(interrupted()), Vec::new()),

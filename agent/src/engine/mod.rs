@@ -45,6 +45,7 @@ mod show;
 mod switch;
 mod timetable;
 mod tool;
+mod traffic;
 mod undo;
 mod wait;
 mod whole;

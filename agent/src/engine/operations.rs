@@ -51,6 +51,13 @@ pub enum Answer {
     Applied(Vec<Change>),
     /// Of RunTool, when it can change something.
     Ran(Ran),
+    /// Of AddTraffic and RemoveTraffic.
+    Traffic {
+        /// The link's; `None` when nothing was there to be removed.
+        attachment: Option<Box<Attachment>>,
+        /// False when it was so already.
+        is_changed: bool,
+    },
     /// Refused after its intent was written.
     Failed(Failure),
     /// The agent died over it, and nobody was told anything. Nothing of it is left, so it may be asked again.

@@ -15,6 +15,7 @@ use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{AttachmentSpec, FleetName, SwitchSpec};
+use pipewright_api::traffic::Traffic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +50,9 @@ pub struct Record {
     /// What DHCP servers gave, at most one a protocol.
     #[serde(default)]
     pub leases: Vec<Given>,
+    /// What is being added to the link, or removed; after a crash it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changing: Option<Traffic>,
 }
 
 /// A bridge that a fleet wants.

@@ -35,6 +35,7 @@ impl<H: Host> Engine<H> {
         let half_done = records.iter().filter(|record| record.attachment.state != State::Attached);
         join_all(half_done.map(|record| self.finish(record))).await;
         self.sweep().await;
+        join_all(records.iter().map(|record| self.finish_traffic(record))).await;
         let interrupted: Vec<Write> =
             unanswered.into_iter().map(|operation| close(operation, has_rebooted)).collect();
         self.records.settle(interrupted).await?;

@@ -62,7 +62,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Finds a guest that is none of the host's own namespaces.
-    async fn meet(&self, guest: &GuestRef) -> Result<Guest, Failure> {
+    pub(super) async fn meet(&self, guest: &GuestRef) -> Result<Guest, Failure> {
         let mut found = self.guests.find(guest).await?;
         let unreadable = |error| {
             let text = format!("guest \"{guest}\" cannot be looked into: {error}");

@@ -2,7 +2,7 @@
 
 use crate::host::address::Detection;
 use crate::host::netlink::{KernelError, Request, Requests};
-use crate::host::{address, link, route, saved_route};
+use crate::host::{address, link, route, saved_route, traffic};
 use crate::step::{Place, Step};
 
 /// Steps that are one netlink request in the guest.
@@ -14,6 +14,8 @@ pub(super) fn is_guest_request(step: &Step) -> bool {
             | Step::AddAddress { .. }
             | Step::AddRoute(_)
             | Step::RemoveRoute(_)
+            | Step::AddTraffic(_)
+            | Step::RemoveTraffic(_)
             | Step::SetAsideRoute(_)
             | Step::RestoreRoute(_)
     )
@@ -27,8 +29,10 @@ pub(super) fn request(requests: &Requests, step: &Step) -> Result<Option<Request
             let detection = if *is_checked { Detection::With } else { Detection::Without };
             Some(address::add(link::index(requests, ifname)?, *address, detection))
         }
-        Step::AddRoute(route) => Some(route::add(route, link::index(requests, &route.ifname)?)),
-        Step::RemoveRoute(route) => match link::index(requests, &route.ifname) {
+        Step::AddRoute(route) => Some(route::add(route, traffic::oif(requests, route)?)),
+        Step::AddTraffic(wanted) => Some(traffic::add(requests, wanted)?),
+        Step::RemoveTraffic(wanted) => traffic::remove(requests, wanted)?,
+        Step::RemoveRoute(route) => match traffic::oif(requests, route) {
             Ok(index) => Some(route::remove(route, index)),
             Err(error) if error.errno == libc::ENODEV => None,
             Err(error) => return Err(error),
@@ -42,6 +46,7 @@ pub(super) fn request(requests: &Requests, step: &Step) -> Result<Option<Request
 /// What a refused undo may be refused for.
 pub(super) fn pardon(requests: &mut Requests, step: &Step, error: KernelError) -> Result<(), KernelError> {
     let is_pardoned = match step {
+        Step::RemoveTraffic(wanted) => traffic::is_gone(wanted, error.errno),
         Step::RemoveRoute(_) | Step::SetAsideRoute(_) => matches!(error.errno, libc::ESRCH | libc::ENODEV),
         Step::RestoreRoute(_) if error.errno == libc::EEXIST => true,
         // Over a link that is gone or down there are no routes: the kernel itself would have removed it.

@@ -12,6 +12,10 @@ const ATTACHMENTS: u32 = 0x7077_0000;
 pub const BRIDGE: u32 = 0x7078_0000;
 /// 802.1Q sub-interfaces that we made.
 pub const VLAN_LINK: u32 = 0x7078_0001;
+/// Protocol of routes and rules that were added to a link of ours (`p`); 4 and more are for whoever takes one.
+pub const PROTOCOL: u8 = 112;
+/// Handle of a queueing discipline at the root of a link of ours (`pw`).
+pub const QDISC: u32 = 0x7077_0000;
 /// Links on their way out: a deleter moves them to one of the groups from here to 0x7078ffff, then deletes the group.
 pub const DOOMED: u32 = 0x7078_0100;
 /// How many such groups there are.

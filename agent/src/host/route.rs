@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pipewright_api::spec::{self, RouteKind, TableId};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
@@ -11,6 +12,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::host::address::{family, read_ip};
+use crate::host::mark;
 use crate::host::message::{attributes, read_u32, to_hex};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::step::{GuestRoute, SavedRoute};
@@ -49,44 +51,93 @@ pub(super) struct Route {
 }
 
 /// `ip route add …`
-pub(super) fn add(route: &GuestRoute, oif: u32) -> Request {
-    Request::new(RouteNetlinkMessage::NewRoute(unicast(route, oif)), NLM_F_CREATE | NLM_F_EXCL)
+pub(super) fn add(route: &GuestRoute, oif: Option<u32>) -> Request {
+    Request::new(RouteNetlinkMessage::NewRoute(whole(route, oif)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// `ip route add … proto dhcp src ADDRESS`
 pub(super) fn lease(route: &GuestRoute, oif: u32, source: IpAddr) -> Request {
-    let mut message = unicast(route, oif);
+    let mut message = whole(route, Some(oif));
     message.header.protocol = RouteProtocol::Dhcp;
     message.attributes.push(RouteAttribute::PrefSource(address(source)));
     Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-fn unicast(route: &GuestRoute, oif: u32) -> RouteMessage {
+fn whole(route: &GuestRoute, oif: Option<u32>) -> RouteMessage {
     let mut message = message(route, oif);
-    message.header.kind = RouteType::Unicast;
-    // As ip(8) does for what an administrator adds.
-    message.header.protocol = RouteProtocol::Boot;
-    message.header.scope = match (route.destination, route.via) {
-        // IPv6 knows no scopes of routes.
-        (IpNet::V4(_), None) => RouteScope::Link,
-        (IpNet::V4(_), Some(_)) | (IpNet::V6(_), _) => RouteScope::Universe,
+    message.header.kind = kind(route);
+    if !route.is_marked {
+        // As ip(8) does for what an administrator adds.
+        message.header.protocol = RouteProtocol::Boot;
+    }
+    message.header.scope = match (route.details.scope, route.destination, route.via, oif) {
+        (Some(spec::RouteScope::Link), ..) => RouteScope::Link,
+        (Some(spec::RouteScope::Global), ..) => RouteScope::Universe,
+        // IPv6 knows no scopes of routes, and what leads nowhere is no nearer than anything.
+        (None, IpNet::V4(_), None, Some(_)) => RouteScope::Link,
+        (None, ..) => RouteScope::Universe,
     };
+    message.attributes.extend(route.details.source.map(|source| RouteAttribute::PrefSource(address(source))));
     message
 }
 
+fn kind(route: &GuestRoute) -> RouteType {
+    match route.details.kind {
+        RouteKind::Unicast => RouteType::Unicast,
+        RouteKind::Blackhole => RouteType::BlackHole,
+        RouteKind::Unreachable => RouteType::Unreachable,
+        RouteKind::Prohibit => RouteType::Prohibit,
+    }
+}
+
+/// Whether the guest has a route with all that was asked for.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn is_there(
+    requests: &mut Requests,
+    asked: &GuestRoute,
+    oif: Option<u32>,
+) -> Result<bool, KernelError> {
+    let GuestRoute { destination, via, details, is_marked, .. } = asked;
+    let default_metric = if destination.addr().is_ipv4() { 0 } else { IPV6_METRIC };
+    let table = u32::from(details.table.unwrap_or(TableId::MAIN));
+    let is_asked = |route: &Route| {
+        (route.destination, route.gateway, route.table) == (*destination, *via, table)
+            && (oif.is_none() || route.oif == oif)
+            && route.metric == details.metric.unwrap_or(default_metric)
+            && route.kind == u8::from(kind(asked))
+            && details.source.is_none_or(|source| route.source == Some(source))
+            && (!is_marked || route.protocol == mark::PROTOCOL)
+    };
+    let bodies = dump(requests, family(destination.addr()), table, oif)?;
+    Ok(bodies.iter().filter_map(|body| Route::read(body)).any(|route| is_asked(&route)))
+}
+
 /// `ip route del …`
-pub(super) fn remove(route: &GuestRoute, oif: u32) -> Request {
+pub(super) fn remove(route: &GuestRoute, oif: Option<u32>) -> Request {
     let mut message = message(route, oif);
     message.header.scope = RouteScope::NoWhere;
+    if route.is_marked {
+        message.header.kind = kind(route);
+    }
     Request::new(RouteNetlinkMessage::DelRoute(message), 0)
 }
 
-fn message(route: &GuestRoute, oif: u32) -> RouteMessage {
+fn message(route: &GuestRoute, oif: Option<u32>) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.destination.addr());
     message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.table = MAIN;
-    message.attributes = vec![RouteAttribute::Oif(oif)];
+    let table = u32::from(route.details.table.unwrap_or(TableId::MAIN));
+    // The header has room for a byte.
+    message.header.table = u8::try_from(table).unwrap_or_default();
+    message.attributes = oif.into_iter().map(RouteAttribute::Oif).collect();
+    if message.header.table == 0 {
+        message.attributes.push(RouteAttribute::Table(table));
+    }
+    if route.is_marked {
+        message.header.protocol = RouteProtocol::from(mark::PROTOCOL);
+    }
     if route.destination.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(address(route.destination.network())));
     }
@@ -94,9 +145,12 @@ fn message(route: &GuestRoute, oif: u32) -> RouteMessage {
         (IpNet::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
         (IpNet::V4(_), IpAddr::V4(_)) | (IpNet::V6(_), _) => RouteAttribute::Gateway(address(via)),
     }));
-    if matches!(route.destination, IpNet::V6(_)) {
-        message.attributes.push(RouteAttribute::Priority(IPV6_METRIC));
-    }
+    let metric = match (route.details.metric, route.destination) {
+        (Some(metric), _) => Some(metric),
+        (None, IpNet::V6(_)) => Some(IPV6_METRIC),
+        (None, IpNet::V4(_)) => None,
+    };
+    message.attributes.extend(metric.map(RouteAttribute::Priority));
     message
 }
 
@@ -116,7 +170,7 @@ pub(super) fn list(
     family: AddressFamily,
     oif: Option<u32>,
 ) -> Result<Vec<Route>, KernelError> {
-    let bodies = dump(requests, family, oif)?;
+    let bodies = dump(requests, family, MAIN.into(), oif)?;
     let routes = bodies.iter().filter_map(|body| Route::read(body));
     Ok(routes.filter(|route| route.is_in_main() && (oif.is_none() || route.oif == oif)).collect())
 }
@@ -129,7 +183,7 @@ pub(super) fn list(
 pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<SavedRoute>, KernelError> {
     let mut saved = Vec::new();
     for (family, metric) in [(AddressFamily::Inet, 0), (AddressFamily::Inet6, IPV6_METRIC)] {
-        for body in dump(requests, family, None)? {
+        for body in dump(requests, family, MAIN.into(), None)? {
             let Some(route) = Route::read(&body) else { continue };
             if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric <= metric {
                 let text = route.text(requests);
@@ -143,12 +197,13 @@ pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<Saved
 fn dump(
     requests: &mut Requests,
     family: AddressFamily,
+    table: u32,
     oif: Option<u32>,
 ) -> Result<Vec<Vec<u8>>, KernelError> {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
-    message.header.table = MAIN;
-    message.attributes = vec![RouteAttribute::Table(MAIN.into())];
+    message.header.table = u8::try_from(table).unwrap_or_default();
+    message.attributes = vec![RouteAttribute::Table(table)];
     message.attributes.extend(oif.map(RouteAttribute::Oif));
     match requests.dump(RouteNetlinkMessage::GetRoute(message)) {
         Ok(replies) => {

@@ -174,6 +174,7 @@ impl Run {
             Step::SetHostLinkUp { link } => self.host.request(&link::set_up(link)).map(drop),
             Step::SetHostLinkDown { link } => lower::lower(&mut self.host, link),
             Step::Verify(expected) => return self.verify(step, expected),
+            Step::VerifyTraffic(wanted) => return self.verify_traffic(step, wanted),
             Step::EnableIpv6 { ifname } => match self.guest {
                 Some(_) => sysctl::set_ipv6(ifname.as_str(), "disable_ipv6", 0),
                 None => Ok(()),
@@ -200,6 +201,8 @@ impl Run {
             | Step::AddAddress { .. }
             | Step::AddRoute(_)
             | Step::RemoveRoute(_)
+            | Step::AddTraffic(_)
+            | Step::RemoveTraffic(_)
             | Step::SetAsideRoute(_)
             | Step::RestoreRoute(_) => return self.take_in_guest(std::slice::from_ref(step)).1,
             Step::PlugPort(_) | Step::UnplugPort { .. } | Step::SetPortVlan { .. } | Step::AwaitPort(_) => {
@@ -347,6 +350,7 @@ fn needs_guest(step: &Step) -> bool {
                 | Step::CreatePair(_)
                 | Step::MoveNic(_)
                 | Step::Verify(_)
+                | Step::VerifyTraffic(_)
         )
 }
 

@@ -8,7 +8,7 @@ use rtnetlink::packet_route::AddressFamily;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
-use crate::host::{address, link, port_vlans, route};
+use crate::host::{address, link, port_vlans, route, traffic};
 use crate::step::{End, Ends, Expected, GuestLink, StepError, Veth, WholeLink};
 
 /// Why something is not as it was asked for, or could not be read.
@@ -138,7 +138,11 @@ fn verify_routes(
     for asked in asked {
         let is_asked =
             |route: &route::Route| route.destination == asked.destination && route.gateway == asked.via;
-        if !there.iter().any(is_asked) {
+        let is_there = match asked.details.is_none() {
+            true => there.iter().any(is_asked),
+            false => route::is_there(guest, asked, traffic::oif(guest, asked)?)?,
+        };
+        if !is_there {
             same(&end.name, "route", &"nothing", &asked.to_string().as_str())?;
         }
     }

@@ -150,7 +150,7 @@ impl<'a> Link<'a> {
 
     /// Routes in the order in which the kernel takes them: a next hop must be reachable first.
     pub(super) fn routes(&self) -> Vec<GuestRoute> {
-        let route = |destination, via| GuestRoute { destination, via, ifname: self.spec.ifname.clone() };
+        let route = |destination, via| GuestRoute::new(destination, via, self.spec.ifname.clone());
         let addresses = self.spec.addressing.addresses();
         let is_on_link = |hop: IpAddr| {
             let is_link_local = matches!(hop, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -166,7 +166,7 @@ impl<'a> Link<'a> {
             routes.push(route(everything(gateway), Some(gateway)));
         }
         routes.extend(uncovered(addresses, &self.spec.peer.addresses).map(|far| route(far, None)));
-        routes.extend(self.spec.routes.iter().map(|wanted| route(wanted.destination, wanted.via)));
+        routes.extend(self.spec.routes.iter().map(|wanted| GuestRoute::over(&self.spec.ifname, wanted)));
         // A route over a host route of its own comes after it; ties keep the order of the request.
         routes.sort_by_key(|route| route.via.is_some());
         routes

@@ -40,7 +40,7 @@ fn plan(link: &Link<'_>, whither: Far, far_name: LinkName, enable_ipv6: bool) ->
     let far = End { id, name: far_name.clone(), mac: link.host_mac, mtu };
     let there = |what| Step::There { whither, what: Box::new(what) };
     let (own, others) = (&link.spec.peer.addresses, link.spec.addressing.addresses());
-    let route = |destination| GuestRoute { destination, via: None, ifname: far_name.clone() };
+    let route = |destination| GuestRoute::new(destination, None, far_name.clone());
     let routes: Vec<GuestRoute> = uncovered(own, others).map(route).collect();
 
     let mut plan = vec![Step::CreatePair(Pair { id, near: near.clone(), far: far.clone(), whither })];

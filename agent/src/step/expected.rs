@@ -1,23 +1,9 @@
 //! What must be there when a plan has been carried out.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use pipewright_api::net::{InterfaceAddr, LinkName};
+use pipewright_api::net::InterfaceAddr;
 use serde::{Deserialize, Serialize};
 
-use super::{End, GuestLink, Veth, WholeLink};
-
-/// A route over the guest's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuestRoute {
-    /// Where to.
-    pub destination: IpNet,
-    /// `None`: on the link.
-    pub via: Option<IpAddr>,
-    /// The guest's end.
-    pub ifname: LinkName,
-}
+use super::{End, GuestLink, GuestRoute, Veth, WholeLink};
 
 /// What must be read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

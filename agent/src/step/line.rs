@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use pipewright_api::net::VlanId;
-use pipewright_api::spec::{SwitchKind, Vlan};
+use pipewright_api::spec::{RouteDetails, RouteKind, SwitchKind, Vlan};
 
 use super::{Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Step, Veth};
 use crate::dhcp::given::{Family, Identity};
@@ -115,6 +115,9 @@ impl fmt::Display for Step {
                 write!(f, "guest: ip addr del and ip route del for {}", asked.ifname)?;
                 asked.replaces.iter().try_for_each(|saved| write!(f, "; ip route add {}", saved.text))
             }
+            Self::AddTraffic(traffic) => write!(f, "guest: {}", traffic.line("add")),
+            Self::RemoveTraffic(traffic) => write!(f, "guest: {}", traffic.line("del")),
+            Self::VerifyTraffic(traffic) => write!(f, "guest: read back {}", traffic.line("add")),
             Self::Verify(expected) => match &expected.ends {
                 Ends::Pair(veth) => write!(f, "read back {} and {}", veth.host_end, veth.guest_end),
                 Ends::Single(link) => write!(f, "read back {}", link.name),
@@ -186,6 +189,10 @@ impl fmt::Display for Port {
 
 impl fmt::Display for GuestRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RouteDetails { kind, table, metric, source, scope } = &self.details;
+        if *kind != RouteKind::Unicast {
+            write!(f, "{kind} ")?;
+        }
         match self.destination.prefix_len() {
             0 => f.write_str("default")?,
             _ => self.destination.fmt(f)?,
@@ -193,7 +200,14 @@ impl fmt::Display for GuestRoute {
         if let Some(via) = self.via {
             write!(f, " via {via}")?;
         }
-        write!(f, " dev {}", self.ifname)
+        if *kind == RouteKind::Unicast {
+            write!(f, " dev {}", self.ifname)?;
+        }
+        table.iter().try_for_each(|table| write!(f, " table {table}"))?;
+        metric.iter().try_for_each(|metric| write!(f, " metric {metric}"))?;
+        source.iter().try_for_each(|source| write!(f, " src {source}"))?;
+        scope.iter().try_for_each(|scope| write!(f, " scope {scope}"))?;
+        if self.is_marked { f.write_str(" proto 112") } else { Ok(()) }
     }
 }
 

@@ -22,19 +22,25 @@ mod line;
 mod nic;
 mod pair;
 mod place;
+mod route;
 mod saved;
 mod sharing;
+mod traffic;
+mod undo;
 
 pub use address::{Awaited, AwaitedAddress, Ipv6Setting, Probe};
 pub use error::StepError;
-pub use expected::{Ends, Expected, GuestRoute};
+pub use expected::{Ends, Expected};
 pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
 pub use nic::{Kept, Move, Nic, NicState, Setting, WholeLink};
 pub use pair::{End, Far, Pair};
 pub use place::Place;
+pub use route::GuestRoute;
 pub use saved::SavedRoute;
 pub use sharing::{Shared, lent, needs};
+pub use traffic::{GuestQdisc, GuestTraffic};
+pub use undo::undo;
 
 /// One change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +256,12 @@ pub enum Step {
     ApplyLease(LeaseUse),
     /// Takes that back, and puts the guest's own default route back.
     WithdrawLease(LeaseUse),
+    /// Adds what steers traffic over a link of ours.
+    AddTraffic(GuestTraffic),
+    /// Removes it, if it is ours.
+    RemoveTraffic(GuestTraffic),
+    /// Reads it back.
+    VerifyTraffic(GuestTraffic),
     /// Reads back what was made and compares.
     Verify(Expected),
     /// Tells the neighbours: gratuitous ARP (RFC 5227 §3) and unsolicited neighbour advertisements (RFC 4861 §7.2.6).
@@ -335,14 +347,17 @@ impl Step {
             }
             Self::SetHostLinkUp { link } => Some(Self::SetHostLinkDown { link: link.clone() }),
             // A default route of ours stands in the way of the one that it replaced.
-            Self::AddRoute(route) if route.destination.prefix_len() == 0 => {
+            Self::AddRoute(route) if route.destination.prefix_len() == 0 || !route.is_on_link() => {
                 Some(Self::RemoveRoute(route.clone()))
             }
             Self::SetAsideRoute(saved) => Some(Self::RestoreRoute(saved.clone())),
             Self::AcquireLease(asked) => Some(Self::ReleaseLease(asked.clone())),
             // What is on the link goes with it.
             Self::ApplyLease(asked) if !asked.replaces.is_empty() => Some(Self::WithdrawLease(asked.clone())),
+            Self::AddTraffic(traffic) => traffic.undo(),
             Self::AddRoute(_)
+            | Self::RemoveTraffic(_)
+            | Self::VerifyTraffic(_)
             | Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
             | Self::JoinVlans { .. }
@@ -377,11 +392,4 @@ impl Step {
             | Self::Announce { .. } => None,
         }
     }
-}
-
-/// The undo of a plan: each step's undo, in reverse.
-pub fn undo(plan: &[Step]) -> Vec<Step> {
-    let replaces_a_route = plan.iter().any(|step| matches!(step, Step::SetAsideRoute(_)));
-    let is_needed = |step: &Step| replaces_a_route || !matches!(step, Step::RemoveRoute(_));
-    plan.iter().rev().filter_map(Step::undo).filter(is_needed).collect()
 }

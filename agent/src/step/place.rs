@@ -61,6 +61,9 @@ impl Step {
             | Self::RestoreRoute(_)
             | Self::ApplyLease(_)
             | Self::WithdrawLease(_)
+            | Self::AddTraffic(_)
+            | Self::RemoveTraffic(_)
+            | Self::VerifyTraffic(_)
             | Self::Verify(_)
             | Self::Announce { .. } => Place::Kernel,
             Self::AcquireLease(_) | Self::ReleaseLease(_) => Place::Dhcp,
@@ -87,6 +90,8 @@ impl Step {
                 | Self::ReleaseLease(_)
                 | Self::ApplyLease(_)
                 | Self::WithdrawLease(_)
+                | Self::AddTraffic(_)
+                | Self::RemoveTraffic(_)
                 | Self::Announce { .. }
                 | Self::DeleteGuestLink { .. }
                 | Self::AwaitGuestForwarding { .. }

@@ -69,6 +69,9 @@ impl Step {
             | Self::ReleaseLease(_)
             | Self::ApplyLease(_)
             | Self::WithdrawLease(_)
+            | Self::AddTraffic(_)
+            | Self::RemoveTraffic(_)
+            | Self::VerifyTraffic(_)
             | Self::Verify(_)
             | Self::Announce { .. } => None,
         }
@@ -124,6 +127,9 @@ impl Step {
             | Self::ReleaseLease(_)
             | Self::ApplyLease(_)
             | Self::WithdrawLease(_)
+            | Self::AddTraffic(_)
+            | Self::RemoveTraffic(_)
+            | Self::VerifyTraffic(_)
             | Self::Verify(_)
             | Self::Announce { .. } => [None, None],
         }

@@ -140,10 +140,12 @@ pub(crate) fn plan(veth: &Veth, addresses: &[&str], gateway: Option<&str>) -> Ve
     let ifname = veth.guest_end.clone();
     let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
     let routes: Vec<GuestRoute> = gateway
-        .map(|via| GuestRoute {
-            destination: if via.contains(':') { "::/0" } else { "0.0.0.0/0" }.parse().unwrap(),
-            via: Some(via.parse().unwrap()),
-            ifname: ifname.clone(),
+        .map(|via| {
+            GuestRoute::new(
+                if via.contains(':') { "::/0" } else { "0.0.0.0/0" }.parse().unwrap(),
+                Some(via.parse().unwrap()),
+                ifname.clone(),
+            )
         })
         .into_iter()
         .collect();

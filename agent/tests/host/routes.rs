@@ -145,10 +145,8 @@ fn a_route_that_went_away_meanwhile_is_set_aside_already() {
 fn routes_are_added_and_removed_in_both_families() {
     on_a_host(async |host| {
         let guest = Space::new("g");
-        let route = |destination: &str, via: Option<&str>| GuestRoute {
-            destination: destination.parse().unwrap(),
-            via: via.map(|via| via.parse().unwrap()),
-            ifname: name("eth1"),
+        let route = |destination: &str, via: Option<&str>| {
+            GuestRoute::new(destination.parse().unwrap(), via.map(|via| via.parse().unwrap()), name("eth1"))
         };
         let mut steps = plan(&veth(2, None), &["192.0.2.10/24", "2001:db8::10/64"], None);
         let place = steps.iter().position(|step| matches!(step, Step::AwaitForwarding { .. })).unwrap();

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod detach;
 pub(crate) mod fleet;
+pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Watch(watch) => block_on(watch.run(&global)).map(done),
         Command::Operation(operation) => block_on(operation.run(&global)),
         Command::Host(host) => block_on(host.run(&global)).map(done),
+        Command::Guest(guest) => block_on(guest.run(&global)).map(done),
         Command::Fleet(fleet) => fleet.run(&global),
         Command::Route(line) => block_on(line.run(Tool::Route, &global)),
         Command::Rule(line) => block_on(line.run(Tool::Rule, &global)),

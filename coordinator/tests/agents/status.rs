@@ -102,7 +102,7 @@ fn every_difference_is_told() {
     spec.vlan = Some(wire::attachment_spec::Vlan::AccessVlan(200));
     spec.addressing = Some(wire::attachment_spec::Addressing::NoAddress(wire::NoAddress {}));
     spec.gateways.clear();
-    spec.routes = vec![wire::Route { destination: "198.51.100.0/24".to_owned(), via: String::new() }];
+    spec.routes = vec![wire::Route { destination: "198.51.100.0/24".to_owned(), ..wire::Route::default() }];
     spec.mtu = 1500;
 
     let standings = standings(vec![one, two]);

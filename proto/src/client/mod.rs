@@ -30,10 +30,12 @@ use crate::net::LinkName;
 use crate::operation::Operation;
 use crate::reason::Failure;
 use crate::request::{
-    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, RunTool, Wait, Watch,
+    Apply, Attach, ChangeTraffic, Detach, DetachTarget, Find, GetOperation, List, ListFilter, ListTraffic,
+    RunTool, TrafficTarget, Wait, Watch,
 };
 use crate::spec::{AttachmentSpec, GuestRef, HostSpec};
 use crate::tool::{Ran, ToolLine};
+use crate::traffic::{LinkTraffic, Traffic, TrafficChanged};
 use crate::wire;
 use crate::wire::agent_client::AgentClient;
 use crate::wire::guest_client::GuestClient;
@@ -212,6 +214,48 @@ impl Client {
             RunTool { request_id, guest: guest.clone(), line: line.clone() }.into();
         let mut client = self.guest.clone();
         self.ask(asked, self.timeout, client.run_tool(request)).await
+    }
+
+    /// Adds what steers traffic to a link of ours.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Guest.AddTraffic`.
+    pub async fn add_traffic(
+        &self,
+        request_id: Uuid,
+        target: &TrafficTarget,
+        traffic: &Traffic,
+    ) -> Result<TrafficChanged, ClientError> {
+        let change = ChangeTraffic { request_id, target: target.clone(), traffic: traffic.clone() };
+        let request: wire::AddTrafficRequest = change.into();
+        let mut client = self.guest.clone();
+        self.ask(Asked::change(request_id, false), self.timeout, client.add_traffic(request)).await
+    }
+
+    /// Removes what was added to a link of ours.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Guest.RemoveTraffic`.
+    pub async fn remove_traffic(
+        &self,
+        request_id: Uuid,
+        target: &TrafficTarget,
+        traffic: &Traffic,
+    ) -> Result<TrafficChanged, ClientError> {
+        let change = ChangeTraffic { request_id, target: target.clone(), traffic: traffic.clone() };
+        let request: wire::RemoveTrafficRequest = change.into();
+        let mut client = self.guest.clone();
+        self.ask(Asked::change(request_id, false), self.timeout, client.remove_traffic(request)).await
+    }
+
+    /// What steers a guest's traffic over links of ours.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Guest.ListTraffic`.
+    pub async fn list_traffic(&self, guest: &GuestRef) -> Result<Vec<LinkTraffic>, ClientError> {
+        let request: wire::ListTrafficRequest = ListTraffic { guest: guest.clone() }.into();
+        let mut client = self.guest.clone();
+        self.ask(Asked::Only, self.timeout, client.list_traffic(request)).await
     }
 
     /// What the host is and can do.

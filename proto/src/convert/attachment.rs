@@ -6,6 +6,7 @@ use super::At;
 use super::fit::LIST_MAX;
 use super::spec::attachment_spec;
 use super::time::{timestamp, to_timestamp};
+use super::traffic;
 use crate::attachment::{Attachment, GuestIdentity, ObservedLink, State};
 use crate::dhcp::Lease;
 use crate::net::Mtu;
@@ -42,6 +43,7 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         lease: attachment.lease.map(|given| lease(given, &at.field("lease"))).transpose()?,
         peer: attachment.peer.map(|peer| guest(peer, &at.field("peer"))).transpose()?,
         lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6"))).transpose()?,
+        traffic: traffic::list(attachment.traffic, &at.field("traffic"))?,
     })
 }
 
@@ -114,6 +116,7 @@ impl From<Attachment> for wire::Attachment {
             lease: attachment.lease.map(wire::Lease::from),
             peer: attachment.peer.map(wire::GuestIdentity::from),
             lease6: attachment.lease6.map(wire::Lease::from),
+            traffic: attachment.traffic.into_iter().map(wire::Traffic::from).collect(),
         }
     }
 }

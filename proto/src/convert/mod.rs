@@ -16,5 +16,6 @@ mod reason;
 mod request;
 mod spec;
 mod time;
+mod traffic;
 
 use at::At;

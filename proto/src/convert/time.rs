@@ -47,6 +47,14 @@ pub(super) fn duration(
     }
 }
 
+/// The reverse of [`duration`].
+pub(super) fn to_duration(span: Duration) -> pbjson_types::Duration {
+    pbjson_types::Duration {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

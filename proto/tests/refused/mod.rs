@@ -103,7 +103,7 @@ fn statics<const N: usize>(cidrs: [&str; N]) -> Option<Addressing> {
 }
 
 fn route(destination: &str, via: &str) -> wire::Route {
-    wire::Route { destination: destination.to_owned(), via: via.to_owned() }
+    wire::Route { destination: destination.to_owned(), via: via.to_owned(), ..wire::Route::default() }
 }
 
 fn trunk(vlans: &[u32]) -> Option<Vlan> {

@@ -166,7 +166,7 @@ pub(crate) fn routes() -> impl Strategy<Value = Vec<Route>> {
         let route = |(v6, net): (bool, u8)| {
             let text = if v6 { format!("2001:db8:f{net:03x}::/48") } else { format!("198.18.{net}.0/24") };
             let destination = text.parse().unwrap();
-            option::of(router(v6)).prop_map(move |via| Route { destination, via })
+            option::of(router(v6)).prop_map(move |via| Route::new(destination, via))
         };
         nets.into_iter().map(route).collect::<Vec<_>>()
     });
@@ -317,7 +317,7 @@ prop_compose! {
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
-            lease, lease6,
+            lease, lease6, traffic: Vec::new(),
         }
     }
 }

@@ -113,7 +113,7 @@ fn remove(
     // Routes name the address that they are used with.
     let stays = |route: &&GivenRoute| keeps_address && new.is_some_and(|new| new.routes.contains(route));
     for route in old.routes.iter().filter(|route| !stays(route)) {
-        let removed = guest.request(&route::remove(&guest_route(route, asked), index)).map(drop);
+        let removed = guest.request(&route::remove(&guest_route(route, asked), Some(index))).map(drop);
         unless(libc::ESRCH, removed)?;
     }
     if !keeps_address {
@@ -126,12 +126,8 @@ fn remove(
 fn remove_default(guest: &mut Requests, index: u32, asked: &LeaseUse) -> Result<(), KernelError> {
     for route in route::list(guest, AddressFamily::Inet, Some(index))? {
         if route.destination.prefix_len() == 0 {
-            let default = GuestRoute {
-                destination: route.destination,
-                via: route.gateway,
-                ifname: asked.ifname.clone(),
-            };
-            unless(libc::ESRCH, guest.request(&route::remove(&default, index)).map(drop))?;
+            let default = GuestRoute::new(route.destination, route.gateway, asked.ifname.clone());
+            unless(libc::ESRCH, guest.request(&route::remove(&default, Some(index))).map(drop))?;
         }
     }
     Ok(())
@@ -169,5 +165,5 @@ fn is_there(guest: &mut Requests, index: u32, lease: &Used, asked: &LeaseUse) ->
 }
 
 fn guest_route(route: &GivenRoute, asked: &LeaseUse) -> GuestRoute {
-    GuestRoute { destination: route.destination, via: route.via, ifname: asked.ifname.clone() }
+    GuestRoute::new(route.destination, route.via, asked.ifname.clone())
 }

@@ -10,7 +10,8 @@ use super::not_reserved;
 use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, IpvlanMode, Kind, MacvlanMode, Mode, Route, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, IpvlanMode, Kind, MacvlanMode, Mode, Route, RouteDetails,
+    RouteKind, RouteScope, TableId, Uplink, Vlan,
 };
 
 pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
@@ -276,20 +277,54 @@ fn routes(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
     let mut seen = HashSet::new();
     for (index, route) in spec.routes.iter().enumerate() {
         let at = at.item(index);
-        destination(route.destination, spec.addressing.addresses(), &at.field("destination"))?;
-        if !seen.insert(route.destination) {
+        let table = route.details.table.unwrap_or(TableId::MAIN);
+        if route.destination.prefix_len() == 0 && table == TableId::MAIN {
+            let why = format_args!("{} is the default route: use gateway", route.destination);
+            return Err(at.field("destination").refuse(why));
+        }
+        one_route(route, spec.addressing.addresses(), &at)?;
+        if !seen.insert((route.destination, table, route.details.metric)) {
             let why = format_args!("there is a route to {} already; leave one out", route.destination);
             return Err(at.field("destination").refuse(why));
         }
-        via(route, spec.addressing.addresses(), &at.field("via"))?;
     }
     Ok(())
 }
 
-fn destination(net: IpNet, own: &[InterfaceAddr], at: &At<'_>) -> Result<(), Failure> {
-    if net.prefix_len() == 0 {
-        return Err(at.refuse(format_args!("{net} is the default route: use gateway")));
+/// A route that is added to a link later; what the link's addresses are, the guest knows.
+pub(in crate::convert) fn added_route(route: &Route, at: &At<'_>) -> Result<(), Failure> {
+    one_route(route, &[], at)
+}
+
+fn one_route(route: &Route, own: &[InterfaceAddr], at: &At<'_>) -> Result<(), Failure> {
+    let own_in_main = if route.details.table.is_none_or(|table| table == TableId::MAIN) { own } else { &[] };
+    destination(route.destination, own_in_main, &at.field("destination"))?;
+    via(route, own, &at.field("via"))?;
+    let RouteDetails { kind, source, scope, .. } = route.details;
+    if kind != RouteKind::Unicast && route.via.is_some() {
+        return Err(at
+            .field("via")
+            .refuse(format_args!("a route of type {kind} leads nowhere: leave it out")));
     }
+    if let Some(source) = source
+        && !is_same_family(source, route.destination.addr())
+    {
+        let why = format_args!("{source} is {}, and {} is not", family(source), route.destination);
+        return Err(at.field("source").refuse(why));
+    }
+    let is_v4 = route.destination.addr().is_ipv4();
+    match scope {
+        Some(_) if !is_v4 || kind != RouteKind::Unicast => {
+            Err(at.field("scope").refuse("only unicast routes of IPv4 have one: leave it out"))
+        }
+        Some(RouteScope::Link) if route.via.is_some() => {
+            Err(at.field("scope").refuse("what is behind a next hop is not on the link: leave it out"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn destination(net: IpNet, own: &[InterfaceAddr], at: &At<'_>) -> Result<(), Failure> {
     if net.addr() != net.network() {
         let whole = net.trunc();
         return Err(at.refuse(format_args!("{net} has bits after its prefix: did you mean {whole}?")));

@@ -8,7 +8,7 @@ use crate::net::{LinkName, RESERVED_PREFIX};
 use crate::reason::Failure;
 use crate::spec::{AttachmentSpec, HostSpec};
 
-pub(super) use attachment::attachment;
+pub(super) use attachment::{added_route, attachment};
 pub(super) use host::host;
 
 /// Most addresses, gateways or routes of one link.
