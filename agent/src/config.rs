@@ -1,7 +1,7 @@
 //! What the agent is told: flags over a file over defaults.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -63,6 +63,9 @@ struct Settings {
     /// [default: auto].
     #[arg(long, value_name = "TYPE")]
     ovs_datapath: Option<Datapath>,
+    /// Where Prometheus reads /metrics: ADDRESS:PORT, or PORT for 127.0.0.1 [default: nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<MetricsAddress>,
     /// Form of the log on standard output [default: text].
     #[arg(long, value_name = "FORM")]
     log_format: Option<LogFormat>,
@@ -146,6 +149,31 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Where metrics are read. Without an address only this host is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct MetricsAddress(SocketAddr);
+
+impl FromStr for MetricsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+        let local = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        local.or_else(|_| text.parse()).map(Self).map_err(|error: AddrParseError| {
+            format!("\"{text}\" is not an address to listen on: {error}; write 9473, 192.0.2.1:9473 or [2001:db8::1]:9473")
+        })
+    }
+}
+
+impl TryFrom<String> for MetricsAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -161,6 +189,8 @@ pub struct Config {
     pub datapath: Datapath,
     /// Of the log.
     pub log_format: LogFormat,
+    /// Where metrics are read; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Settings that cannot be.
@@ -230,6 +260,7 @@ impl Flags {
             guests,
             datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+            metrics: flags.metrics.or(file.metrics).map(|MetricsAddress(address)| address),
         })
     }
 }
@@ -274,6 +305,16 @@ mod tests {
 
         assert!(refused.unwrap_err().to_string().contains("--insecure"));
         assert_eq!(taken.unwrap().listen.len(), 1);
+    }
+
+    #[test]
+    fn metrics_are_for_this_host_alone_unless_an_address_is_given() {
+        let at = |text: &str| resolve(&["--metrics", text]).unwrap().metrics.unwrap().to_string();
+
+        assert_eq!(resolve(&[]).unwrap().metrics, None);
+        assert_eq!((at("9473"), at(":9473")), ("127.0.0.1:9473".to_owned(), "127.0.0.1:9473".to_owned()));
+        assert_eq!((at("0.0.0.0:1"), at("[::1]:1")), ("0.0.0.0:1".to_owned(), "[::1]:1".to_owned()));
+        assert!("web:9473".parse::<MetricsAddress>().unwrap_err().contains("write 9473"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::guests::Guests;
 use crate::host::Host;
 use crate::host::kernel::Kernel;
 use crate::host::real::RealHost;
+use crate::metrics::Endpoint;
 use crate::switches::ovs::Ovs;
 
 /// Runs the agent until SIGTERM or SIGINT. `wrap` is the seam of the tests; the real agent passes the host through.
@@ -32,6 +33,10 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
         notify(&[NotifyState::Stopping]);
     };
     prepare_state_dir(&config.state_dir)?;
+    let metrics = match config.metrics {
+        Some(address) => Some(Endpoint::bind(address).await?),
+        None => None,
+    };
     let (records, loaded) = Records::open(&config.state_dir)?;
     let kernel =
         Kernel::start().context("netlink cannot be used; the agent needs CAP_NET_ADMIN and CAP_SYS_ADMIN")?;
@@ -40,14 +45,20 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
     let guests = Guests::new(&config.guests);
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
     let engine = Engine::start(Parts { host, kernel, ovs, guests, records }, loaded).await?;
-    api::serve(engine, config.listen, ready, stop).await?;
+    let metrics_at = metrics.as_ref().map(Endpoint::address);
+    if let Some(endpoint) = metrics {
+        tokio::spawn(endpoint.serve(std::sync::Arc::clone(&engine)));
+    }
+    let reached = |listens: &[Listen]| ready(listens, metrics_at);
+    api::serve(engine, config.listen, reached, stop).await?;
     tracing::info!("stopped; attachments stay as they are");
     Ok(())
 }
 
-fn ready(listens: &[Listen]) {
+fn ready(listens: &[Listen], metrics: Option<std::net::SocketAddr>) {
     let list: Vec<String> = listens.iter().map(ToString::to_string).collect();
-    tracing::info!(listen = list.join(" "), version = env!("CARGO_PKG_VERSION"), "ready");
+    let metrics = metrics.map(tracing::field::display);
+    tracing::info!(listen = list.join(" "), metrics, version = env!("CARGO_PKG_VERSION"), "ready");
     notify(&[NotifyState::Ready]);
 }
 
@@ -88,6 +99,7 @@ fn log_to_stdout(format: LogFormat) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        // Of whom a line tells is in its one `span`.
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
     }
 }

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod guests;
 pub mod host;
 pub mod kinds;
+pub mod metrics;
 pub mod ovsdb;
 pub mod status;
 pub mod step;

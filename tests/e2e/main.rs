@@ -22,6 +22,7 @@ mod guests;
 mod ipv6_auto;
 mod linux_bridge;
 mod macvlan;
+mod measured;
 mod not_ours;
 mod one_answer;
 mod other_kinds;

@@ -197,7 +197,7 @@ impl Agent {
         command.args(rest);
         let nowhere = || format!("unix:{}", self.dir.join("nothing.sock").display());
         command
-            .args(["--listen", &self.endpoint(), "--log-format", "text"])
+            .args(["--listen", &self.endpoint()])
             .args(["--ovs-datapath", Datapath::of_labs().for_agents()])
             .arg("--state-dir")
             .arg(self.state_dir())

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pipewright_api::attachment::{Attachment, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Engine;
@@ -19,6 +20,7 @@ use crate::engine::timetable::Errand;
 use crate::host::netns::Netns;
 use crate::host::{Host, Refused, Within, mark};
 use crate::kinds::{self, Decision, Derived};
+use crate::metrics;
 use crate::status;
 use crate::step;
 
@@ -69,8 +71,34 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Makes an attachment, or finds it made.
+    /// Makes an attachment, or finds it made. Whatever is logged meanwhile says for whom.
     pub(super) async fn make(
+        &self,
+        wish: &Wish,
+        open: Option<&Operation>,
+    ) -> Result<(Arc<Record>, bool), Failure> {
+        let Wish { request, spec, .. } = wish;
+        let span = tracing::info_span!(
+            "attach",
+            %request,
+            guest = %spec.guest,
+            ifname = %spec.ifname,
+            attachment = tracing::field::Empty
+        );
+        let begun = Instant::now();
+        let made = self.make_or_find(wish, open).instrument(span.clone()).await;
+        let took = begun.elapsed();
+        let kind = made.as_ref().map_or(spec.kind, |(record, _)| record.attachment.spec.kind);
+        self.meters.attached(kind, made.as_ref().map(|(_, created)| *created), took);
+        span.in_scope(|| match &made {
+            Ok((_, true)) => tracing::info!(?took, "attached"),
+            Ok((_, false)) => tracing::debug!(?took, "attached already"),
+            Err(failure) => tell("attach", failure),
+        });
+        made
+    }
+
+    async fn make_or_find(
         &self,
         wish: &Wish,
         open: Option<&Operation>,
@@ -165,6 +193,7 @@ impl<H: Host> Engine<H> {
     /// From what is asked and what is there to a record that says all.
     async fn decide(&self, wish: &Wish, entered: &Entered) -> Result<Record, Failure> {
         let id = Uuid::new_v4();
+        tracing::Span::current().record("attachment", tracing::field::display(id));
         let guest = entered.guest.identity.clone();
         let peer = entered.far(&wish.spec)?;
         let far = peer.as_ref().map(|peer| (peer.guest.clone(), peer.ifname.clone()));
@@ -282,7 +311,6 @@ impl<H: Host> Engine<H> {
         self.shelf.put(going, Some("it is taken back"));
         let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
         let failure = status::of_attach(&record.attachment, &refused.error, &leftovers);
-        tracing::debug!(attachment = %record.attachment.id, guest = %record.asked.guest, "attach refused: {failure}");
         let id = record.attachment.id;
         let mut writes: Vec<Write> = answered(open, Answer::Failed(failure.clone())).into_iter().collect();
         if leftovers.is_empty() {
@@ -328,6 +356,15 @@ fn in_the_way(record: &Record) -> Failure {
         spec.ifname, spec.guest
     );
     Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
+}
+
+/// Logs a failure once: a caller's mistake is the caller's business, what the host cannot do is the operator's.
+pub(super) fn tell(what: &str, failure: &Failure) {
+    let reason = failure.reason().name();
+    match metrics::is_ours(failure) {
+        true => tracing::error!(reason, "{what} failed: {failure}"),
+        false => tracing::debug!(reason, "{what} refused: {failure}"),
+    }
 }
 
 pub(super) fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {

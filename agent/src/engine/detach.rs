@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pipewright_api::attachment::{Attachment, GuestIdentity, State};
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{Detach, DetachTarget};
 use pipewright_api::spec::GuestRef;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::engine::attach::{answered, expecting, open_operation};
+use crate::engine::attach::{answered, expecting, open_operation, tell};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
 use crate::engine::shelf::{keys, meant};
@@ -78,7 +80,28 @@ impl<H: Host> Engine<H> {
     }
 
     /// Undoes an attachment, whatever state it is in, and with it answers a request. The caller holds the guest's lock.
+    /// Whatever is logged meanwhile says for whom.
     pub(super) async fn remove(
+        &self,
+        record: &Record,
+        request: Uuid,
+        cause: Option<&str>,
+        answer: Option<(&Operation, Answer)>,
+    ) -> Result<Attachment, Failure> {
+        let Attachment { id, spec, .. } = &record.attachment;
+        let span = tracing::info_span!("detach", %request, guest = %spec.guest, ifname = %spec.ifname, attachment = %id);
+        let begun = Instant::now();
+        let removed = self.undo_wholly(record, request, cause, answer).instrument(span.clone()).await;
+        let took = begun.elapsed();
+        self.meters.detached(removed.as_ref().map(drop), took);
+        span.in_scope(|| match &removed {
+            Ok(_) => tracing::info!(?took, cause, "detached"),
+            Err(failure) => tell("detach", failure),
+        });
+        removed
+    }
+
+    async fn undo_wholly(
         &self,
         record: &Record,
         request: Uuid,

@@ -97,11 +97,12 @@ impl<H: Host> Engine<H> {
         }
         match outcome {
             Outcome::Bound(lease) => {
-                let cause = match record.lease(family) {
-                    Some(old) if old.address() == lease.address() => RENEWED,
-                    Some(_) => REPLACED,
-                    None => FOUND,
+                let (cause, result) = match record.lease(family) {
+                    Some(old) if old.address() == lease.address() => (RENEWED, "renewed"),
+                    Some(_) => (REPLACED, "replaced"),
+                    None => (FOUND, "found"),
                 };
+                self.meters.lease(family, result);
                 let next = lease.renew_at();
                 let is_new = cause != RENEWED;
                 self.change_lease(&record, family, Some(lease), cause).await;
@@ -111,10 +112,12 @@ impl<H: Host> Engine<H> {
                 self.timetable.at((id, Errand::Lease(family)), next);
             }
             Outcome::Ended => {
+                self.meters.lease(family, "ended");
                 self.change_lease(&record, family, None, ENDED).await;
                 self.timetable.later((id, Errand::Lease(family)), now(), true);
             }
             Outcome::Refused(text) => {
+                self.meters.lease(family, "refused");
                 let text = text.map(|text| format!(": {text}")).unwrap_or_default();
                 let cause = format!("the {} server took its address back{text}", family.name());
                 if record.lease(family).is_some() {
@@ -123,6 +126,7 @@ impl<H: Host> Engine<H> {
                 self.timetable.later((id, Errand::Lease(family)), now(), true);
             }
             Outcome::Silence(why) => {
+                self.meters.lease(family, "unanswered");
                 let why = why.as_deref().unwrap_or("nobody answered");
                 tracing::debug!(attachment = %id, guest = %record.asked.guest, "asking for a lease: {why}");
                 match record.lease(family) {

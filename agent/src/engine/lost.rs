@@ -135,9 +135,9 @@ impl<H: Host> Engine<H> {
         }
         let attachment = &record.attachment;
         tracing::info!(attachment = %id, guest = %attachment.spec.guest, "{} is gone with its guest", attachment.spec.ifname);
-        if let Err(failure) = self.remove(&record, record.request, Some(GONE), None).await {
-            tracing::error!(attachment = %id, guest = %attachment.spec.guest, "{failure}");
-        }
+        self.meters.lost();
+        // A failure is in the log, and the attachment says what is left.
+        let _told = self.remove(&record, record.request, Some(GONE), None).await;
     }
 
     /// Whether an attachment's link exists: its host end, or the guest's link when that is all. When the kernel does not

@@ -23,6 +23,7 @@ use crate::engine::timetable::Timetable;
 use crate::guests::Guests;
 use crate::host::Host;
 use crate::host::kernel::Kernel;
+use crate::metrics::Meters;
 use crate::switches::ovs::Ovs;
 
 mod attach;
@@ -38,6 +39,7 @@ pub mod locks;
 mod lost;
 pub mod operations;
 mod parent;
+mod readings;
 pub mod records;
 mod recover;
 mod shelf;
@@ -76,6 +78,7 @@ pub struct Engine<H> {
     timetable: Timetable,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
+    meters: Meters,
     /// Told when an attachment without a host's end is made: its guest is listened to from then on.
     without_host_end: Notify,
     /// True once the agent is about to stop: who only waits or watches is sent away.
@@ -119,6 +122,7 @@ impl<H: Host> Engine<H> {
             announcing: Semaphore::new(errands::AT_ONCE),
             timetable: Timetable::default(),
             applying: tokio::sync::Mutex::default(),
+            meters: Meters::default(),
             without_host_end: Notify::new(),
             stopping: watch::Sender::new(false),
         });

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::sync::{broadcast, watch};
+use tracing::Span;
 
 use crate::host::deleter::{Attaching, Deleter, Queue};
 use crate::host::dhcp::Leases;
@@ -17,6 +18,7 @@ use crate::host::nic::Way;
 use crate::host::visit::{Visit, Whither};
 use crate::host::watch::{LinkEvent, Watch};
 use crate::host::{Refused, Within, mark, sysctl};
+use crate::metrics::StepTimes;
 use crate::step::{Far, Step, StepError};
 
 /// Sockets that are kept open.
@@ -37,6 +39,7 @@ pub(super) struct Inner {
     pub(super) deleter: Deleter,
     guest_watch: GuestWatch,
     pub(super) leases: Leases,
+    pub(super) step_times: StepTimes,
 }
 
 impl Inner {
@@ -95,6 +98,7 @@ impl Kernel {
             deleter: Deleter::start(deletions)?,
             guest_watch: GuestWatch::default(),
             leases: Leases::default(),
+            step_times: StepTimes::default(),
         };
         delete_doomed(&inner.sockets)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -141,7 +145,10 @@ impl Kernel {
             false => peer.cloned(),
         };
         let visit = visit().map_err(died)?;
-        visit.ask(move |run| run.take(far, way, &steps)).await.map_err(died)?
+        // What is logged on the way tells of which attachment it is.
+        let span = Span::current();
+        let taken = visit.ask(move |run| span.in_scope(|| run.take(far, way, &steps)));
+        taken.await.map_err(died)?
     }
 
     /// The visit to the guest that is under way, or a new one; without a guest, a thread in the host.
@@ -150,6 +157,11 @@ impl Kernel {
             Some(guest) => guest.visit(|| Visit::begin(&self.inner, Whither::Guest(guest.without_visit()))),
             None => Visit::begin(&self.inner, Whither::Nowhere),
         }
+    }
+
+    /// How long steps take, wherever they are taken.
+    pub fn step_times(&self) -> &StepTimes {
+        &self.inner.step_times
     }
 
     /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some

@@ -1,5 +1,7 @@
 //! The one host that is no test's: its kernel and its Open vSwitch.
 
+use std::time::Instant;
+
 use crate::host::kernel::Kernel;
 use crate::host::{Host, Refused, Within, dhcp, ovs_steps};
 use crate::step::{Far, Place, Step};
@@ -39,7 +41,9 @@ impl Host for RealHost {
         let mut index = 0;
         // Neighbours in the list that the kernel takes at one place share one visit there.
         for run in steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)) {
-            let result = match run[0].place() {
+            let begun = Instant::now();
+            let place = run[0].place();
+            let result = match place {
                 Place::Kernel => self.visit(within, run).await,
                 Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
                 Place::Dhcp => dhcp::take(&self.kernel, within.guest, &run[0])
@@ -49,6 +53,10 @@ impl Host for RealHost {
                     ovs_steps::take(&self.ovs, &run[0]).await.map_err(|error| Refused { index: 0, error })
                 }
             };
+            // The kernel's visitor tells its steps apart.
+            if place != Place::Kernel {
+                self.kernel.step_times().took(run, begun.elapsed());
+            }
             result.map_err(|refused| Refused { index: index + refused.index, ..refused })?;
             index += run.len();
         }

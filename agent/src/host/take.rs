@@ -114,12 +114,13 @@ impl Run {
         let mut index = 0;
         while let Some(rest) = steps.get(index..).filter(|rest| !rest.is_empty()) {
             let together = rest.iter().take_while(|step| is_guest_request(step)).count();
-            if together > 0 {
-                let (place, result) = self.take_in_guest(&rest[..together]);
-                result.map_err(|error| Refused { index: index + place, error })?;
-            } else {
-                self.take_one(&rest[0]).map_err(|error| Refused { index, error })?;
-            }
+            let begun = Instant::now();
+            let (place, result) = match together {
+                0 => (0, self.take_one(&rest[0])),
+                _ => self.take_in_guest(&rest[..together]),
+            };
+            self.kernel.step_times.took(&rest[..together.max(1)], begun.elapsed());
+            result.map_err(|error| Refused { index: index + place, error })?;
             index += together.max(1);
         }
         Ok(())

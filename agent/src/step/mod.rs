@@ -19,6 +19,7 @@ mod expected;
 mod guest_link;
 mod lease;
 mod line;
+mod name;
 mod nic;
 mod pair;
 mod place;

@@ -27,6 +27,8 @@ pub(super) struct LiveCopy {
 pub(super) struct Live {
     /// The connection stands and the rows are complete.
     pub(super) is_synced: bool,
+    /// How often the rows came anew.
+    pub(super) connections: u64,
     /// Why the server does not let us watch.
     pub(super) refusal: Option<String>,
     root: Option<(Uuid, Root)>,
@@ -76,7 +78,8 @@ impl Watcher for Feed {
         self.0.change(|live| {
             let commits = std::mem::take(&mut live.commits);
             let database = live.root.as_ref().map(|(id, _)| *id);
-            *live = Live { is_synced: true, ..Live::default() };
+            let connections = live.connections + 1;
+            *live = Live { is_synced: true, connections, ..Live::default() };
             live.apply(tables);
             // Numbers of another database mean nothing in this one.
             if live.root.as_ref().map(|(id, _)| *id) == database {

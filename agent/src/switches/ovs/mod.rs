@@ -96,6 +96,7 @@ impl Ovs {
         let root = live.root().cloned().unwrap_or_default();
         OvsFacts {
             is_connected: live.is_synced,
+            connections: live.connections,
             ovs_version: root.ovs_version.into_first(),
             datapath_types: root.datapath_types.0,
             iface_types: root.iface_types.0,

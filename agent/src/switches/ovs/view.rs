@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub struct OvsFacts {
     /// The database is reached, and its rows are known. The rest is as of the last time that this was so.
     pub is_connected: bool,
+    /// How often it was reached since the agent started.
+    pub connections: u64,
     /// Of ovs-vswitchd; `None` until it ran.
     pub ovs_version: Option<String>,
     /// What ovs-vswitchd was built with. That `system` is among them does not mean that the kernel has it.
