@@ -12,6 +12,7 @@ mod dhcp;
 mod dhcp_kinds;
 mod direct;
 mod direct_hardware;
+mod disk_full;
 mod docker_door;
 mod docker_down;
 mod duplicates;

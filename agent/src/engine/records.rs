@@ -270,6 +270,12 @@ fn stopped() -> Failure {
 }
 
 fn refuse(error: &fjall::Error) -> Failure {
+    if matches!(error, fjall::Error::Poisoned) {
+        // After an error of the disk the store does not know what of its last write is there; the next start reads it.
+        let text = "the record store stopped at an error of its disk; free some space in the state directory, then \
+                    restart the agent";
+        return Failure::new(Reason::Exhausted, text);
+    }
     Failure::new(
         Reason::Exhausted,
         format!("the record store refuses to write: {error}; free some space in the state directory"),
