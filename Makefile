@@ -41,5 +41,6 @@ bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,o
 lint: ## format, clippy, documentation, length of files
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p pipewright-wait --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	@./tests/check-length

@@ -58,6 +58,7 @@ pub mod request;
 pub mod spec;
 #[cfg(feature = "grpc")]
 pub mod tool;
+#[cfg(feature = "grpc")]
 pub mod traffic;
 
 /// The messages and services of package `pipewright.v1`, generated from the `.proto` files beside this crate.
