@@ -59,6 +59,9 @@ pub struct AttachmentSpec {
     /// Whether others are asked for an address before it is used.
     #[serde(default)]
     pub duplicate_check: DuplicateCheck,
+    /// Whether the host itself reaches the guest over a macvlan.
+    #[serde(default)]
+    pub host_reach: bool,
     /// The other end, of a link to the host or to another guest.
     #[serde(default, skip_serializing_if = "Peer::is_plain")]
     pub peer: Peer,

@@ -29,6 +29,7 @@ fn attachment() -> Attachment {
         gateways: vec!["192.0.2.1".parse().unwrap()],
         routes: vec![Route::new("198.51.100.0/24".parse().unwrap(), None)],
         duplicate_check: DuplicateCheck::Off,
+        host_reach: false,
         peer: Default::default(),
         labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
             .unwrap(),
@@ -91,6 +92,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "mtu": 1400,
                     "access_vlan": 100, "duplicate_check": "DUPLICATE_CHECK_OFF", "slaac": false,
                     "static_addresses": { "cidrs": ["192.0.2.10/24"] },
+                    "host_reach": false,
                     "gateways": ["192.0.2.1"],
                     "peer_ifname": "",
                     "peer_cidrs": [],

@@ -144,6 +144,7 @@ proptest! {
             })),
             gateways: vec![text(6)],
             routes: vec![wire::Route { destination: text(7), via: text(6), ..wire::Route::default() }],
+            host_reach: number % 5 == 0,
             peer_ifname: text(3),
             peer_cidrs: vec![text(5)],
             duplicate_check: kind % 5,

@@ -93,6 +93,7 @@ impl Seat {
             gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
             duplicate_check: Default::default(),
+            host_reach: false,
             peer: Default::default(),
             labels: Default::default(),
         })

@@ -20,6 +20,7 @@ mod fleet;
 mod fleet_drift;
 mod fleet_scene;
 mod guests;
+mod host_reach;
 mod ipv6_auto;
 mod linux_bridge;
 mod macvlan;

@@ -133,6 +133,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         gateways: Vec::new(),
         routes: Vec::new(),
         duplicate_check: Default::default(),
+        host_reach: false,
         peer: Default::default(),
         labels: Default::default(),
     }

@@ -31,6 +31,8 @@ impl<H: Host> Engine<H> {
             Some(Vlan::Access(vlan)) => Some(vlan),
             Some(Vlan::Trunk(_) | Vlan::Every) | None => None,
         };
+        // What takes the guest's frames, unless it is yet to be made.
+        let mut below = Some(link.index);
         let vlan = match vlan {
             None => {
                 // The frames of a port are its bridge's; those of a sub-interface are taken before.
@@ -41,6 +43,7 @@ impl<H: Host> Engine<H> {
                 let there = self.kernel.links().await.map_err(unreadable)?.into_iter().find(|other| {
                     other.parent == Some(link.index) && other.vlan == Some(vlan.get()) && other.kind == "vlan"
                 });
+                below = there.as_ref().map(|there| there.index);
                 if let Some(there) = &there {
                     self.not_held(there).await?;
                 }
@@ -58,7 +61,12 @@ impl<H: Host> Engine<H> {
                 })
             }
         };
+        let addresses = match below.filter(|_| spec.host_reach) {
+            Some(index) => self.kernel.addresses_of(index).await.map_err(unreadable)?,
+            None => Vec::new(),
+        };
         Ok(Parent {
+            addresses: addresses.into_iter().map(|address| address.net).collect(),
             mtu: link.mtu,
             mac: link.mac,
             is_raised: !link.up || self.shelf.is_raised(&name),

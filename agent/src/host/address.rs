@@ -60,13 +60,12 @@ pub(super) enum Detection {
 }
 
 /// `ip addr add ADDRESS dev INDEX`, IPv4 with the broadcast address of its subnet.
-pub(super) fn add(index: u32, address: InterfaceAddr, detection: Detection) -> Request {
+pub(super) fn add(index: u32, address: IpNet, detection: Detection) -> Request {
     let message = message(index, address, detection);
     Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-fn message(index: u32, address: InterfaceAddr, detection: Detection) -> AddressMessage {
-    let net = address.net();
+fn message(index: u32, net: IpNet, detection: Detection) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = family(net.addr());
     message.header.prefix_len = net.prefix_len();
@@ -94,7 +93,7 @@ pub(super) fn lease(index: u32, address: InterfaceAddr, left: Lifetimes, detecti
     let seconds = |left: Option<Duration>| {
         left.map_or(u32::MAX, |left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX))
     };
-    let mut message = message(index, address, detection);
+    let mut message = message(index, address.net(), detection);
     let mut lifetime = CacheInfo::default();
     (lifetime.ifa_valid, lifetime.ifa_preferred) = (seconds(left.valid), seconds(left.preferred));
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
@@ -103,7 +102,7 @@ pub(super) fn lease(index: u32, address: InterfaceAddr, left: Lifetimes, detecti
 
 /// `ip addr del ADDRESS dev INDEX`
 pub(super) fn remove(index: u32, address: InterfaceAddr) -> Request {
-    Request::new(RouteNetlinkMessage::DelAddress(message(index, address, Detection::Without)), 0)
+    Request::new(RouteNetlinkMessage::DelAddress(message(index, address.net(), Detection::Without)), 0)
 }
 
 /// The addresses of a link, of one family.

@@ -27,7 +27,7 @@ pub(super) fn request(requests: &Requests, step: &Step) -> Result<Option<Request
         Step::SetUp { ifname } => Some(link::set_up(ifname)),
         Step::AddAddress { ifname, address, is_checked } => {
             let detection = if *is_checked { Detection::With } else { Detection::Without };
-            Some(address::add(link::index(requests, ifname)?, *address, detection))
+            Some(address::add(link::index(requests, ifname)?, address.net(), detection))
         }
         Step::AddRoute(route) => Some(route::add(route, traffic::oif(requests, route)?)),
         Step::AddTraffic(wanted) => Some(traffic::add(requests, wanted)?),

@@ -16,6 +16,8 @@ pub const VLAN_LINK: u32 = 0x7078_0001;
 pub const PROTOCOL: u8 = 112;
 /// Handle of a queueing discipline at the root of a link of ours (`pw`).
 pub const QDISC: u32 = 0x7077_0000;
+/// Macvlans of the host that reach guests' ones.
+pub const SHIM: u32 = 0x7078_0002;
 /// Links on their way out: a deleter moves them to one of the groups from here to 0x7078ffff, then deletes the group.
 pub const DOOMED: u32 = 0x7078_0100;
 /// How many such groups there are.
@@ -28,7 +30,7 @@ pub fn group(id: Uuid) -> u32 {
 
 /// Whether a link with that group was made by us.
 pub fn is_ours(group: u32) -> bool {
-    group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE || group == VLAN_LINK
+    group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE || group == VLAN_LINK || group == SHIM
 }
 
 /// The group of the `n`th batch of links that are deleted together.
@@ -51,6 +53,17 @@ pub fn vlan_link(parent: &LinkName, vlan: VlanId) -> LinkName {
     let text = format!("{parent}.{vlan}");
     let digest = || first_bytes(&Sha256::digest(text.as_bytes()));
     text.parse().unwrap_or_else(|_| LinkName::derived(digest()))
+}
+
+/// The name of the host's own macvlan on a link.
+pub fn shim(parent: &LinkName) -> LinkName {
+    LinkName::derived(first_bytes(&Sha256::digest(format!("shim {parent}").as_bytes())))
+}
+
+/// Its MAC address. The agent's host is a part of it: those of two hosts on one network must not be the same.
+pub fn shim_mac(parent: &LinkName, parent_mac: MacAddr) -> MacAddr {
+    let digest = Sha256::digest(format!("shim {parent} {parent_mac}").as_bytes());
+    MacAddr::derived(first_bytes(&digest))
 }
 
 /// The MAC address of an attachment's guest end, unless the caller chose one.
@@ -98,6 +111,6 @@ mod tests {
         for n in [0, 1, DOOMED_GROUPS - 1, DOOMED_GROUPS, u32::MAX] {
             assert!(is_doomed(doomed(n)) && !is_ours(doomed(n)), "{n}");
         }
-        assert!(!is_doomed(BRIDGE) && !is_doomed(VLAN_LINK));
+        assert!(!is_doomed(BRIDGE) && !is_doomed(VLAN_LINK) && !is_doomed(SHIM));
     }
 }

@@ -38,6 +38,7 @@ pub mod real;
 mod route;
 mod rule;
 mod saved_route;
+mod shim;
 pub mod sys;
 mod sysctl;
 mod take;

@@ -1,18 +1,25 @@
-//! Neighbours of guests: whether a gateway answers (ARP, or neighbour discovery of RFC 4861).
+//! Neighbours: whether a guest's gateway answers (ARP, or neighbour discovery of RFC 4861), and guests as neighbours of
+//! the host.
 
 use std::net::IpAddr;
 
-use rtnetlink::packet_core::NLM_F_CREATE;
+use pipewright_api::net::MacAddr;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 
 use crate::host::address::family;
+use crate::host::message::attribute;
 use crate::host::netlink::{KernelError, Request, Requests};
 
 /// Offset of the state in `struct ndmsg`.
 const STATE: usize = 8;
+/// Size of it, in bytes.
+const BODY: usize = 12;
+/// Of linux/neighbour.h.
+const NDA_LLADDR: u16 = 2;
 
 /// What is known of an address on a link, as `ip neigh` calls it; `None` when nobody has asked for it yet.
 ///
@@ -23,14 +30,8 @@ pub(super) fn state(
     index: u32,
     address: IpAddr,
 ) -> Result<Option<&'static str>, KernelError> {
-    let request = Request::new(RouteNetlinkMessage::GetNeighbour(message(index, address)), 0);
-    let replies = match requests.request(&request) {
-        Ok(replies) => replies,
-        Err(error) if error.errno == libc::ENOENT => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let number =
-        replies.first().and_then(|reply| Some([*reply.body.get(STATE)?, *reply.body.get(STATE + 1)?]));
+    let known = known(requests, index, address)?;
+    let number = known.and_then(|body| Some([*body.get(STATE)?, *body.get(STATE + 1)?]));
     Ok(number.map(|number| match u16::from_ne_bytes(number) {
         0x01 => "incomplete",
         0x02 => "reachable",
@@ -42,6 +43,43 @@ pub(super) fn state(
         0x80 => "permanent",
         _ => "none",
     }))
+}
+
+/// The MAC address that is known of an address on a link.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn mac(
+    requests: &mut Requests,
+    index: u32,
+    address: IpAddr,
+) -> Result<Option<MacAddr>, KernelError> {
+    let known = known(requests, index, address)?;
+    let octets = known.and_then(|body| <[u8; 6]>::try_from(attribute(body.get(BODY..)?, NDA_LLADDR)?).ok());
+    Ok(octets.and_then(|octets| MacAddr::try_from(octets).ok()))
+}
+
+/// The body of the kernel's answer.
+fn known(requests: &mut Requests, index: u32, address: IpAddr) -> Result<Option<Vec<u8>>, KernelError> {
+    let request = Request::new(RouteNetlinkMessage::GetNeighbour(message(index, address)), 0);
+    match requests.request(&request) {
+        Ok(replies) => Ok(replies.into_iter().next().map(|reply| reply.body)),
+        Err(error) if error.errno == libc::ENOENT => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `ip neigh add ADDRESS lladdr MAC dev INDEX`, for ever
+pub(super) fn add(index: u32, address: IpAddr, mac: MacAddr) -> Request {
+    let mut message = message(index, address);
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    Request::new(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// `ip neigh del ADDRESS dev INDEX`
+pub(super) fn remove(index: u32, address: IpAddr) -> Request {
+    Request::new(RouteNetlinkMessage::DelNeighbour(message(index, address)), 0)
 }
 
 /// `ip neigh replace ADDRESS dev INDEX use`: has the kernel itself ask for it, as if there were a packet to send.

@@ -88,6 +88,8 @@ fn is_kernels(step: &Step) -> bool {
 fn whither(step: &Step) -> Option<Far> {
     match step {
         Step::There { whither, .. } => Some(*whither),
+        // It writes settings of the host, so the thread must not have entered a guest.
+        Step::EnsureShim(_) => Some(Far::Host),
         _ => None,
     }
 }

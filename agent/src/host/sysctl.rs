@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::host::netlink::KernelError;
 
 /// Of every link's own settings.
+const IPV4_CONF: &str = "/proc/sys/net/ipv4/conf";
 const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC: u64 = 0x9fa0;
@@ -20,7 +21,15 @@ const PROC: u64 = 0x9fa0;
 /// # Errors
 /// ENOENT when the kernel runs without IPv6 or there is no such link; EROFS when /proc/sys is read-only for the agent.
 pub(super) fn set_ipv6(link: &str, setting: &str, value: u8) -> Result<(), KernelError> {
-    Ok(open_ipv6(link, setting, OFlags::WRONLY)?.write_all(value.to_string().as_bytes())?)
+    Ok(open(IPV6_CONF, link, setting, OFlags::WRONLY)?.write_all(value.to_string().as_bytes())?)
+}
+
+/// `sysctl -w net/ipv4/conf/LINK/SETTING=VALUE`, in the calling thread's network namespace.
+///
+/// # Errors
+/// ENOENT when there is no such link; EROFS when /proc/sys is read-only for the agent.
+pub(super) fn set_ipv4(link: &str, setting: &str, value: u8) -> Result<(), KernelError> {
+    Ok(open(IPV4_CONF, link, setting, OFlags::WRONLY)?.write_all(value.to_string().as_bytes())?)
 }
 
 /// Whether a link has no IPv6; `default` stands for links to come. A kernel without IPv6 has none for all.
@@ -29,7 +38,7 @@ pub(super) fn set_ipv6(link: &str, setting: &str, value: u8) -> Result<(), Kerne
 /// What open(2) and read(2) say.
 pub(super) fn is_ipv6_disabled(link: &str) -> Result<bool, KernelError> {
     let mut text = String::new();
-    match open_ipv6(link, "disable_ipv6", OFlags::RDONLY) {
+    match open(IPV6_CONF, link, "disable_ipv6", OFlags::RDONLY) {
         Ok(mut file) => file.read_to_string(&mut text)?,
         Err(error) if error.errno == libc::ENOENT => return Ok(true),
         Err(error) => return Err(error),
@@ -52,8 +61,8 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
     }
 }
 
-fn open_ipv6(link: &str, setting: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
-    let link = link_folder(IPV6_CONF, link, OFlags::PATH)?;
+fn open(conf: &str, link: &str, setting: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
+    let link = link_folder(conf, link, OFlags::PATH)?;
     let file = openat(&link, setting, mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     Ok(file.into())
 }

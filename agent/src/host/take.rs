@@ -18,8 +18,8 @@ use crate::host::verify::{self, Difference};
 use crate::host::visit::Whither;
 use crate::host::watch::{Seen, Which};
 use crate::host::{
-    Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, sys, sysctl,
-    vlan_link,
+    Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, shim, sys,
+    sysctl, vlan_link,
 };
 use crate::step::{Expected, Move, Nic, Step, StepError, Veth};
 
@@ -129,7 +129,8 @@ impl Run {
     fn take_one(&mut self, step: &Step) -> Result<(), StepError> {
         let result = match step {
             Step::EnsureBridge { bridge, mac, .. } => bridge::ensure(&mut self.host, bridge, *mac),
-            Step::ReleaseBridge { bridge, .. } => self.release_bridge(bridge),
+            Step::ReleaseBridge { bridge, .. } => bridge::to_release(&mut self.host, bridge)
+                .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
             Step::FilterVlans { bridge, uplink } => return self.filter_vlans(step, bridge, uplink.as_ref()),
             Step::PassVlans { bridge, uplink } => bridge::pass_vlans(&mut self.host, bridge, uplink.as_ref()),
             Step::JoinVlans { port, vlan } => port_vlans::join(&mut self.host, port, vlan),
@@ -147,6 +148,11 @@ impl Run {
                 (Some(guest), Some(far)) => pair::create(&mut guest.requests, far, pair),
                 (None, _) | (_, None) => return Err(StepError::GuestGone),
             },
+            Step::EnsureShim(shim) => shim::ensure(&mut self.host, shim),
+            Step::ReleaseShim { link } => shim::to_release(&mut self.host, link)
+                .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
+            Step::AddReach(reach) => shim::add_route(&mut self.host, reach),
+            Step::RemoveReach(reach) => shim::remove_route(&mut self.host, reach),
             Step::There { .. } => Err(KernelError::new(libc::EINVAL, "this step is taken at the other end")),
             Step::DeleteGuestLink { id, ifname, netns_id } => match (&mut self.guest, netns_id) {
                 (Some(guest), _) => guest_link::delete(&mut guest.requests, None, *id, ifname),
@@ -163,10 +169,8 @@ impl Run {
             Step::EnsureVlanLink { link, parent, vlan } => {
                 return vlan_link::ensure(&mut self.host, link, parent, *vlan, || step.to_string());
             }
-            Step::ReleaseVlanLink { link } => match vlan_link::to_release(&mut self.host, link) {
-                Ok(found) => found.map_or(Ok(()), |found| self.delete(&found)),
-                Err(error) => Err(error),
-            },
+            Step::ReleaseVlanLink { link } => vlan_link::to_release(&mut self.host, link)
+                .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
             Step::AwaitGuestForwarding { ifname } => return self.await_guest_forwarding(step, ifname),
             Step::DeleteLink { id, link } => self.delete_link(*id, link),
             Step::AwaitForwarding { host_end } => return self.await_forwarding(step, host_end),
@@ -272,13 +276,6 @@ impl Run {
             Some(link) if link.group == mark::group(id) => self.delete(&link),
             // Somebody else's link of that name stays.
             Some(_) | None => Ok(()),
-        }
-    }
-
-    fn release_bridge(&mut self, name: &LinkName) -> Result<(), KernelError> {
-        match bridge::to_release(&mut self.host, name)? {
-            Some(bridge) => self.delete(&bridge),
-            None => Ok(()),
         }
     }
 

@@ -165,6 +165,13 @@ pub struct Derived {
 /// IFNAME_TAKEN, NOT_SUPPORTED_HERE, INVALID_FIELD.
 pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<Decision, Failure> {
     let link = Link::new(spec, ground, derived)?;
+    if spec.host_reach && !matches!(ground.uplink, Found::Macvlan(_)) {
+        let why = format!(
+            "only a macvlan keeps the host away, and a link of {} is none: leave it out",
+            spec.uplink
+        );
+        return Err(Failure::field("spec.host_reach", why));
+    }
     match &ground.uplink {
         Found::Bridge(Bridge::Missing(SwitchKind::LinuxBridge)) => {
             linux_bridge::plan(&link, true, Filtering::Off, None)

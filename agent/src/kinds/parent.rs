@@ -1,12 +1,16 @@
 //! What the kinds that are on a link of the host have in common: that link, and what else is on it.
 
-use pipewright_api::net::{LinkName, MacAddr, VlanId};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, VlanId};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{AttachmentSpec, Kind, MacvlanMode, Mode, Vlan};
 use uuid::Uuid;
 
 use super::{Decision, Link};
-use crate::step::{Ends, LinkType, Step};
+use crate::host::mark;
+use crate::step::{Ends, LinkType, Reach, Shim, Step};
 
 /// A link of the host that guests' links are on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Parent {
     pub is_raised: bool,
     /// The sub-interface for the VLAN that was asked for.
     pub vlan: Option<VlanLink>,
+    /// Addresses of the host on the parent, or on its sub-interface if one was asked for; read when they are needed.
+    pub addresses: Vec<IpNet>,
     /// Our attachments on the parent, or on its sub-interface if one was asked for.
     pub neighbours: Vec<Neighbour>,
 }
@@ -88,12 +94,62 @@ impl Parent {
         let link = &Link { mac, host_end: link.host_end.clone(), ..*link };
         let single = link.single(what);
         let mut plan = self.prepare();
+        let reach = self.reach(link)?;
+        plan.extend(reach.first().map(|(shim, _)| Step::EnsureShim(shim.clone())));
         plan.push(Step::CreateLink(single.clone()));
         plan.extend(link.configure(false));
         plan.push(link.verify(Ends::Single(single.clone())));
         plan.push(Step::AwaitGuestForwarding { ifname: link.spec.ifname.clone() });
         plan.extend(link.finish(Ends::Single(single)));
+        plan.extend(reach.into_iter().map(|(_, reach)| Step::AddReach(reach)));
         Ok(link.decide(kind, mode, plan))
+    }
+
+    /// How the host reaches the guest's addresses, if it shall.
+    fn reach(&self, link: &Link<'_>) -> Result<Vec<(Shim, Reach)>, Failure> {
+        if !link.spec.host_reach {
+            return Ok(Vec::new());
+        }
+        let parent = self.below(link.spec)?;
+        let Some(parent_mac) = self.mac else {
+            let why = format!("{parent} has no MAC address of a station");
+            return Err(Failure::field("spec.host_reach", why));
+        };
+        let shim = Shim {
+            link: mark::shim(parent),
+            parent: parent.clone(),
+            mac: mark::shim_mac(parent, parent_mac),
+        };
+        let reach = |address: &InterfaceAddr| {
+            let source = match address.addr() {
+                IpAddr::V6(_) => IpAddr::V6(shim.link_local()),
+                IpAddr::V4(_) => self.source_for(link, address, parent)?,
+            };
+            let (destination, mac) = (address.addr().into(), link.mac);
+            let reach = Reach { destination, link: shim.link.clone(), mac, source };
+            Ok((shim.clone(), reach))
+        };
+        link.spec.addressing.addresses().iter().map(reach).collect()
+    }
+
+    /// An address of the host's that a guest answers to over its link.
+    fn source_for(
+        &self,
+        link: &Link<'_>,
+        guest: &InterfaceAddr,
+        parent: &LinkName,
+    ) -> Result<IpAddr, Failure> {
+        let routed =
+            link.spec.routes.iter().filter(|route| route.via.is_none()).map(|route| route.destination);
+        let on_link: Vec<IpNet> = std::iter::once(guest.net()).chain(routed).collect();
+        let is_near = |own: &IpAddr| own.is_ipv4() && on_link.iter().any(|net| net.contains(own));
+        self.addresses.iter().map(IpNet::addr).find(is_near).ok_or_else(|| {
+            let why = format!(
+                "{parent} has no address in {} that the guest could answer to: give it one",
+                guest.net().trunc()
+            );
+            Failure::field("spec.host_reach", why)
+        })
     }
 
     /// The host's side: parent and sub-interface exist and are up.

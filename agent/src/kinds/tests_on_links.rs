@@ -17,6 +17,7 @@ fn nic() -> Parent {
         mac: Some("02:00:5e:10:00:aa".parse().unwrap()),
         is_raised: false,
         vlan: None,
+        addresses: Vec::new(),
         neighbours: Vec::new(),
     }
 }
@@ -209,5 +210,37 @@ fn what_does_not_fit_a_link_without_a_host_end_is_refused() {
         let failure = plan(&spec, &on(Found::Macvlan(nic())), derived()).unwrap_err();
 
         assert_eq!(failure.fact("field"), Some(field));
+    }
+}
+
+#[test]
+fn the_host_reaches_a_macvlan_last_and_its_question_is_answered_beforehand() {
+    let spec = asked(|asked| asked.host_reach = true);
+    let (shim, mac) = (mark::shim(&nic().link), mark::mac(derived().id));
+    let own = |text: &str| Parent { addresses: vec![text.parse().unwrap()], ..nic() };
+
+    let decision = plan(&spec, &on(Found::Macvlan(own("192.0.2.1/24"))), derived()).unwrap();
+
+    let last = decision.plan.last().unwrap().to_string();
+    assert_eq!(
+        last,
+        format!(
+            "ip neigh add 192.0.2.10 lladdr {mac} dev {shim}; ip route add 192.0.2.10/32 dev {shim} src 192.0.2.1"
+        )
+    );
+    let undone = taken_back(&decision);
+    assert!(undone[0].starts_with("ip route del 192.0.2.10/32"), "{undone:?}");
+    assert_eq!(undone.last().unwrap(), &format!("ip link del {shim} if it is ours"));
+}
+
+#[test]
+fn a_host_without_an_address_that_the_guest_can_answer_to_is_refused() {
+    let spec = asked(|asked| asked.host_reach = true);
+
+    for addresses in [vec![], vec!["198.51.100.1/24".parse().unwrap()]] {
+        let parent = Parent { addresses, ..nic() };
+        let refused = plan(&spec, &on(Found::Macvlan(parent)), derived()).unwrap_err();
+        assert_eq!(refused.reason(), Reason::InvalidField);
+        assert!(refused.message().contains("eth0 has no address in 192.0.2.0/24"), "{}", refused.message());
     }
 }

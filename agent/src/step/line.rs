@@ -6,7 +6,7 @@ use std::fmt;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::{RouteDetails, RouteKind, SwitchKind, Vlan};
 
-use super::{Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Step, Veth};
+use super::{Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Reach, Shim, Step, Veth};
 use crate::dhcp::given::{Family, Identity};
 
 /// Of linux/if.h.
@@ -49,6 +49,23 @@ impl fmt::Display for Step {
             }
             Self::CreateLink(link) => link.fmt(f),
             Self::CreatePair(pair) => pair.fmt(f),
+            Self::EnsureShim(Shim { link, parent, mac }) => {
+                write!(
+                    f,
+                    "ip link add link {parent} name {link} address {mac} type macvlan mode bridge; sysctl "
+                )?;
+                write!(f, "net/ipv4/conf/{link}/arp_filter=1 net/ipv4/conf/{link}/rp_filter=1 ")?;
+                write!(f, "net/ipv6/conf/{link}/accept_ra=0; ip link set {link} up")
+            }
+            Self::ReleaseShim { link } => write!(f, "ip link del {link} if it is ours"),
+            Self::AddReach(Reach { destination, link, mac, source }) => {
+                write!(f, "ip neigh add {} lladdr {mac} dev {link}; ", destination.addr())?;
+                write!(f, "ip route add {destination} dev {link} src {source}")
+            }
+            Self::RemoveReach(Reach { destination, link, .. }) => {
+                write!(f, "ip route del {destination} dev {link}; ")?;
+                write!(f, "ip neigh del {} dev {link}", destination.addr())
+            }
             Self::There { whither, what } => {
                 let line = what.to_string();
                 write!(f, "{whither}: {}", line.strip_prefix("guest: ").unwrap_or(&line))

@@ -31,6 +31,10 @@ impl Step {
             | Self::PassVlans { .. }
             | Self::CreateVeth(_)
             | Self::CreatePair(_)
+            | Self::EnsureShim(_)
+            | Self::ReleaseShim { .. }
+            | Self::AddReach(_)
+            | Self::RemoveReach(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }

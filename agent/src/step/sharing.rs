@@ -31,10 +31,14 @@ impl Step {
             Self::ReleaseBridge { bridge, .. } => Some(Shared::Link(bridge)),
             Self::ReleaseVlanLink { link } | Self::SetHostLinkDown { link } => Some(Shared::Link(link)),
             Self::PassVlans { bridge, .. } => Some(Shared::Filtering(bridge)),
+            Self::ReleaseShim { link } => Some(Shared::Link(link)),
             Self::EnsureBridge { .. }
             | Self::FilterVlans { .. }
             | Self::CreateVeth(_)
             | Self::CreatePair(_)
+            | Self::EnsureShim(_)
+            | Self::AddReach(_)
+            | Self::RemoveReach(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
@@ -93,10 +97,14 @@ impl Step {
                 [Some(Shared::Link(&port.bridge)), uplink]
             }
             Self::EnslaveLink { link, bridge } => [Some(Shared::Link(link)), Some(Shared::Link(bridge))],
+            Self::EnsureShim(shim) => [Some(Shared::Link(&shim.link)), Some(Shared::Link(&shim.parent))],
+            Self::AddReach(reach) => [Some(Shared::Link(&reach.link)), None],
             Self::SetHostLinkUp { link } => [Some(Shared::Link(link)), None],
             Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
             | Self::CreatePair(_)
+            | Self::ReleaseShim { .. }
+            | Self::RemoveReach(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }

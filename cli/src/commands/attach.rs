@@ -50,6 +50,8 @@ Examples:
     pwctl attach br0 docker:web --dhcp --slaac --dhcp6
   On the host's own network, as a station beside the host (macvlan on its NIC):
     pwctl attach eth0 docker:web --ip 192.0.2.10/24 --gateway 192.0.2.1
+  The same, and the host itself reaches the guest:
+    pwctl attach eth0 docker:web --ip 192.0.2.10/24 --host-reach
   In VLAN 100 of a NIC; its sub-interface eth0.100 is made when it is missing:
     pwctl attach eth0 docker:web --ip 192.0.2.10/24 --vlan 100
   On the NIC with that MAC address, whatever its name:
@@ -109,6 +111,9 @@ pub(crate) struct Attach {
     /// Name of the host's end, on a bridge or of a link to the host [default: pw and 12 characters]
     #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
     host_ifname: Option<LinkName>,
+    /// Have the host itself and a guest on its NIC (macvlan) reach each other
+    #[arg(long)]
+    host_reach: bool,
     /// Address with prefix length of the other end of a link to the host or to another guest; once for each address
     #[arg(long = "peer-ip", visible_alias = "host-ip", value_name = "CIDR", value_parser = values::checked::<InterfaceAddr>)]
     peer_ips: Vec<InterfaceAddr>,
@@ -208,6 +213,7 @@ impl Attach {
             gateways: self.gateways,
             routes: self.routes,
             duplicate_check: self.check_duplicates,
+            host_reach: self.host_reach,
             peer: Peer { ifname: self.peer_ifname, addresses: self.peer_ips },
             labels: labels(self.labels)?,
         };
@@ -230,7 +236,8 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 23] = [
+    const ARGUMENTS: [(&str, &str); 24] = [
+        ("spec.host_reach", "--host-reach"),
         ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),

@@ -92,6 +92,7 @@ pub(super) fn spec(
         gateways: gateway.into_iter().collect(),
         routes: Vec::new(),
         duplicate_check: DuplicateCheck::Off,
+        host_reach: false,
         peer: Peer::default(),
         labels,
     };

@@ -98,6 +98,7 @@ impl Reader<'_> {
             gateways,
             routes,
             duplicate_check: duplicate_check.unwrap_or(segment.duplicate_check),
+            host_reach: false,
             peer: Peer::default(),
             labels: Labels::default(),
         };

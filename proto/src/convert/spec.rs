@@ -81,6 +81,7 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
         gateways: at.field("gateways").list(spec.gateways, LIST_MAX, |at, text| at.required(&text))?,
         routes: at.field("routes").list(spec.routes, LIST_MAX, |at, asked| route(&asked, at))?,
         duplicate_check: duplicate_check(spec.duplicate_check, &at.field("duplicate_check"))?,
+        host_reach: spec.host_reach,
         peer: Peer {
             ifname: at.field("peer_ifname").optional(&spec.peer_ifname)?,
             addresses: at
@@ -254,6 +255,7 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             gateways: spec.gateways.iter().map(IpAddr::to_string).collect(),
             routes: spec.routes.into_iter().map(wire::Route::from).collect(),
             duplicate_check: wire::DuplicateCheck::from(spec.duplicate_check).into(),
+            host_reach: spec.host_reach,
             peer_ifname: spec.peer.ifname.map(String::from).unwrap_or_default(),
             peer_cidrs: spec.peer.addresses.into_iter().map(String::from).collect(),
             labels: spec.labels.into(),

@@ -51,6 +51,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
                 route("203.0.113.0/24", ""),
             ],
             duplicate_check: 0,
+            host_reach: false,
             peer_ifname: String::new(),
             peer_cidrs: Vec::new(),
             slaac: false,
@@ -280,6 +281,19 @@ fn kinds() -> Vec<Row> {
         of_spec("one address at both ends", "spec.peer_cidrs[1]", |spec| {
             spec.uplink = "host".to_owned();
             spec.peer_cidrs = vec!["192.0.2.9/24".to_owned(), "192.0.2.10/24".to_owned()];
+        }),
+        with("a way to the host of a macvlan in mode vepa", "spec.host_reach", Kind::Macvlan, |spec| {
+            spec.mode = Mode::Vepa.into();
+            spec.host_reach = true;
+        }),
+        with("a way to the host of an ipvlan", "spec.host_reach", Kind::Ipvlan, |spec| {
+            spec.host_reach = true;
+        }),
+        with("a way to the host of a dummy", "spec.host_reach", Kind::Dummy, |spec| spec.host_reach = true),
+        with("a way to the host without an address", "spec.host_reach", Kind::Macvlan, |spec| {
+            spec.addressing = Some(Addressing::NoAddress(wire::NoAddress {}));
+            (spec.gateways, spec.routes) = (Vec::new(), Vec::new());
+            spec.host_reach = true;
         }),
         of_spec("a VLAN of a ptp", "spec.access_vlan", |spec| {
             spec.uplink = "host".to_owned();

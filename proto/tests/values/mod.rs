@@ -205,7 +205,7 @@ prop_compose! {
         let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
         let spec = AttachmentSpec {
             guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
-            peer, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None,
+            peer, host_reach: false, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None,
         };
         let automatic = AttachmentSpec { slaac, dhcp6: dhcp6.then(Dhcp6::default), ..spec.clone() };
         let spec = if automatic.check().is_ok() { automatic } else { spec };

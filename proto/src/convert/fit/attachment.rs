@@ -26,6 +26,7 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
     }
     mode(spec, at)?;
     peer(spec, at)?;
+    host_reach(spec, &at.field("host_reach"))?;
     if let Some(kind) = spec.known_kind() {
         vlan(spec, kind, at)?;
         without_host_end(spec, kind, at)?;
@@ -72,6 +73,38 @@ fn uplink(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
             Err(at.refuse(format_args!("{guest} is the guest itself: give another")))
         }
         (Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy | Uplink::Host | Uplink::Guest(_), _) => Ok(()),
+    }
+}
+
+/// The kernel passes frames between a macvlan and the host only over a second macvlan in the host.
+fn host_reach(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    if !spec.host_reach {
+        return Ok(());
+    }
+    match (spec.known_kind(), spec.mode) {
+        (Some(Kind::Ipvlan), _) => {
+            return Err(at.refuse(
+                "what an ipvlan answers goes to its parent itself, past the host's own: use macvlan",
+            ));
+        }
+        (Some(kind), _) if kind != Kind::Macvlan => {
+            return Err(
+                at.refuse(format_args!("only a macvlan keeps the host away, not {kind}: leave it out"))
+            );
+        }
+        (_, Some(mode)) if mode != Mode::Macvlan(MacvlanMode::Bridge) => {
+            return Err(
+                at.refuse(format_args!("in mode {mode} no other macvlan reaches the guest: use bridge"))
+            );
+        }
+        (_, _) => {}
+    }
+    match &spec.addressing {
+        Addressing::Static(_) => Ok(()),
+        Addressing::Dhcp(_) => {
+            Err(at.refuse("a route to an address of a DHCP server's is not in this version"))
+        }
+        Addressing::None => Err(at.refuse("there is no address to reach: give one with --ip")),
     }
 }
 
