@@ -51,7 +51,7 @@ fn a_host_gets_its_own_switches_and_guests() {
         serde_json::json!({
             "guest": guest, "ifname": ifname, "uplink": uplink, "kind": "ovs", "mode": null, "host_ifname": null, "mac": null,
             "mtu": null, "vlan": { "access": 100 }, "addressing": { "static": [ip] }, "gateways": [], "routes": [],
-            "duplicate_check": "off",
+            "duplicate_check": "off", "slaac": false, "dhcp6": null, "host_reach": false,
         })
     };
     let mut con1 = attachment("con1", "eth1", "ovs0", "10.0.0.1/24");
