@@ -12,7 +12,6 @@ mod dhcp;
 mod dhcp_kinds;
 mod direct;
 mod direct_hardware;
-mod disk_full;
 mod docker_door;
 mod docker_down;
 mod duplicates;
