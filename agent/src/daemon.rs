@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::api;
 use crate::config::{Config, Listen, LogFormat};
 use crate::engine::records::Records;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Parts, Places};
 use crate::guests::Guests;
 use crate::host::Host;
 use crate::host::kernel::Kernel;
@@ -42,9 +42,14 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
         Kernel::start().context("netlink cannot be used; the agent needs CAP_NET_ADMIN and CAP_SYS_ADMIN")?;
     let endpoint = config.ovsdb.parse().context("--ovsdb")?;
     let ovs = Ovs::new(endpoint, config.datapath.into());
+    let sockets = config.listen.iter().filter_map(|listen| match listen {
+        Listen::Unix(path) => Some(path.clone()),
+        Listen::Tcp(_) => None,
+    });
+    let places = Places { state_dir: config.state_dir.clone(), sockets: sockets.collect() };
     let guests = Guests::new(&config.guests);
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
-    let engine = Engine::start(Parts { host, kernel, ovs, guests, records }, loaded).await?;
+    let engine = Engine::start(Parts { host, kernel, ovs, guests, records, places }, loaded).await?;
     let metrics_at = metrics.as_ref().map(Endpoint::address);
     if let Some(endpoint) = metrics {
         tokio::spawn(endpoint.serve(std::sync::Arc::clone(&engine)));

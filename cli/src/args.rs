@@ -7,7 +7,8 @@ use pipewright_api::client::Endpoint;
 use pipewright_coordinator::name::Name;
 
 use crate::commands::{
-    attach, completions, detach, fleet, guest, host, list, man, operation, pipework, tool, wait, watch,
+    attach, completions, detach, doctor, fleet, guest, host, list, man, operation, pipework, tool, wait,
+    watch,
 };
 use crate::values;
 
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     Wait(wait::Wait),
     Watch(watch::Watch),
     Operation(operation::Operation),
+    Doctor(doctor::Doctor),
+    Check(doctor::Check),
     #[command(subcommand)]
     Guest(guest::Guest),
     #[command(subcommand)]

@@ -44,6 +44,8 @@ pub mod dhcp;
 #[cfg(feature = "grpc")]
 pub mod event;
 #[cfg(feature = "grpc")]
+pub mod finding;
+#[cfg(feature = "grpc")]
 pub mod host;
 #[cfg(feature = "grpc")]
 pub mod labels;

@@ -29,6 +29,15 @@ pub struct Attach {
     pub dry_run: bool,
 }
 
+/// Look for what is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Diagnose {
+    /// Only this attachment; `None`: every one, and the host.
+    pub only: Option<Uuid>,
+    /// Only what carries our mark and belongs to no record, and records without their link.
+    pub residue: bool,
+}
+
 /// Take links out of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detach {

@@ -14,6 +14,7 @@ mod direct;
 mod direct_hardware;
 mod docker_door;
 mod docker_down;
+mod doctor;
 mod duplicates;
 mod fleet;
 mod fleet_drift;

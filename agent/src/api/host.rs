@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pipewright_api::request::Apply;
+use pipewright_api::request::{Apply, Diagnose};
 use pipewright_api::wire;
 use tonic::{Request, Response, Status};
 
@@ -17,6 +17,14 @@ pub(super) struct HostService<H>(pub(super) Arc<Engine<H>>);
 impl<H: Host> wire::host_server::Host for HostService<H> {
     async fn show(&self, _: Request<wire::ShowRequest>) -> Result<Response<wire::ShowResponse>, Status> {
         Ok(Response::new(self.0.show().await?.into()))
+    }
+
+    async fn diagnose(
+        &self,
+        request: Request<wire::DiagnoseRequest>,
+    ) -> Result<Response<wire::DiagnoseResponse>, Status> {
+        let asked = Diagnose::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.diagnose(asked).await?.into()))
     }
 
     async fn apply(

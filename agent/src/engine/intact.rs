@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pipewright_api::attachment::Attachment;
+use pipewright_api::net::LinkName;
 use pipewright_api::reason::Failure;
 use pipewright_api::spec::Kind;
 
@@ -16,10 +17,28 @@ use crate::host::{Host, mark};
 
 /// The host's links at one moment, for many questions.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(in crate::engine) struct Links {
     by_name: HashMap<String, LinkFacts>,
     /// VLANs of ports of linux bridges, by their numbers; read when an attachment of ours has some.
     vlans: BTreeMap<u32, PortVlans>,
+}
+
+impl Links {
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &LinkFacts> {
+        self.by_name.values()
+    }
+
+    /// Whether a link is plugged into a bridge of the kernel.
+    pub(super) fn is_port(&self, name: &str, bridge: &LinkName) -> bool {
+        self.master(name).is_some_and(|master| master == bridge.as_str())
+    }
+
+    /// What a link is plugged into.
+    pub(super) fn master(&self, name: &str) -> Option<String> {
+        let index = self.by_name.get(name)?.master?;
+        self.all().find(|link| link.index == index).map(|link| link.name.clone())
+    }
 }
 
 impl<H: Host> Engine<H> {

@@ -10,6 +10,7 @@
 //! | settled | record in state `Attached`, on the disk; the answer | [`records`] |
 //! | undone | the plan's undo, on failure, on detach, after a crash | `undo` |
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipewright_api::reason::Failure;
@@ -29,6 +30,7 @@ use crate::switches::ovs::Ovs;
 mod attach;
 mod converge;
 mod detach;
+mod doctor;
 mod entered;
 mod errands;
 mod ground;
@@ -79,10 +81,20 @@ pub struct Engine<H> {
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
     meters: Meters,
+    places: Places,
     /// Told when an attachment without a host's end is made: its guest is listened to from then on.
     without_host_end: Notify,
     /// True once the agent is about to stop: who only waits or watches is sent away.
     stopping: watch::Sender<bool>,
+}
+
+/// What an agent has on its host for itself.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Of the records.
+    pub state_dir: PathBuf,
+    /// Sockets that it listens on.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// What an engine is built from.
@@ -98,6 +110,8 @@ pub struct Parts<H> {
     pub guests: Guests,
     /// Remembers.
     pub records: Records,
+    /// Its own on the host.
+    pub places: Places,
 }
 
 impl<H: Host> Engine<H> {
@@ -106,7 +120,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// When the host cannot be observed at all.
     pub async fn start(parts: Parts<H>, loaded: Loaded) -> Result<Arc<Self>, Failure> {
-        let Parts { host, kernel, ovs, guests, records } = parts;
+        let Parts { host, kernel, ovs, guests, records, places } = parts;
         let engine = Arc::new(Self {
             host,
             kernel,
@@ -123,6 +137,7 @@ impl<H: Host> Engine<H> {
             timetable: Timetable::default(),
             applying: tokio::sync::Mutex::default(),
             meters: Meters::default(),
+            places,
             without_host_end: Notify::new(),
             stopping: watch::Sender::new(false),
         });

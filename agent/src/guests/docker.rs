@@ -50,7 +50,7 @@ impl Docker {
     }
 
     /// Whether its socket is there, so that somebody meant it to be.
-    pub(super) fn is_installed(&self) -> bool {
+    pub(crate) fn is_installed(&self) -> bool {
         self.socket.exists()
     }
 

@@ -178,6 +178,20 @@ pub(super) fn find(
     }
 }
 
+/// All links of the namespace that has a number; none when no namespace has it.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn list(requests: &mut Requests, netns_id: i32) -> Result<Vec<LinkFacts>, KernelError> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![link::without_statistics(), LinkAttribute::IfNetnsId(netns_id)];
+    match requests.dump(RouteNetlinkMessage::GetLink(message)) {
+        Ok(replies) => Ok(replies.iter().filter_map(|reply| LinkFacts::read(&reply.body)).collect()),
+        Err(error) if is_gone(&error, Some(netns_id)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// As [`find`], for many links.
 ///
 /// # Errors

@@ -30,7 +30,12 @@ pub fn group(id: Uuid) -> u32 {
 
 /// Whether a link with that group was made by us.
 pub fn is_ours(group: u32) -> bool {
-    group & 0xffff_0000 == ATTACHMENTS || group == BRIDGE || group == VLAN_LINK || group == SHIM
+    is_of_attachment(group) || group == BRIDGE || group == VLAN_LINK || group == SHIM
+}
+
+/// Whether a link with that group is one of an attachment.
+pub fn is_of_attachment(group: u32) -> bool {
+    group & 0xffff_0000 == ATTACHMENTS
 }
 
 /// The group of the `n`th batch of links that are deleted together.

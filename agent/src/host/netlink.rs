@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::host::message::{HEADER, NLMSG_DONE, NLMSG_ERROR, messages};
@@ -158,6 +158,14 @@ impl Requests {
     /// What socket(2) says.
     pub(super) fn open_generic() -> io::Result<Self> {
         Self::open_to(NETLINK_GENERIC)
+    }
+
+    /// As [`Requests::open`], for netfilter.
+    ///
+    /// # Errors
+    /// What socket(2) says.
+    pub(super) fn open_netfilter() -> io::Result<Self> {
+        Self::open_to(NETLINK_NETFILTER)
     }
 
     fn open_to(protocol: isize) -> io::Result<Self> {

@@ -26,6 +26,10 @@ pub(super) fn disable_tx_checksum(requests: &Requests, link: &str) -> Result<(),
     }
 }
 
-fn is_off(requests: &Requests, link: &str) -> io::Result<bool> {
+/// Whether checksums are filled in by the sender.
+///
+/// # Errors
+/// ENODEV when there is no such link.
+pub(super) fn is_off(requests: &Requests, link: &str) -> io::Result<bool> {
     Ok(sys::ethtool(requests, link, ETHTOOL_GTXCSUM, 0)? == 0)
 }

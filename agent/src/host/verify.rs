@@ -3,13 +3,15 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use pipewright_api::net::InterfaceAddr;
 use rtnetlink::packet_route::AddressFamily;
 
+use crate::host::address::Address;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::{address, link, port_vlans, route, traffic};
-use crate::step::{End, Ends, Expected, GuestLink, StepError, Veth, WholeLink};
+use crate::step::{End, Ends, Expected, GuestLink, GuestRoute, StepError, Veth, WholeLink};
 
 /// Why something is not as it was asked for, or could not be read.
 #[derive(Debug)]
@@ -114,14 +116,29 @@ fn verify_addresses(
         return Ok(());
     }
     let there = address::list(guest, family, end.index)?;
-    for asked in asked {
-        match there.iter().find(|address| address.net == asked) {
-            None => same(&end.name, "address", &"nothing", &asked.to_string().as_str())?,
-            Some(address) if address.duplicate => same(&end.name, "address", &"a duplicate of", &"")?,
-            Some(address) => same(&end.name, "tentative address", &address.tentative, &false)?,
-        }
+    asked.into_iter().try_for_each(|asked| has_address(&end.name, &there, asked))
+}
+
+/// One address of the link of that name and number.
+///
+/// # Errors
+/// It is not there, or cannot be used.
+pub(super) fn verify_address(
+    guest: &mut Requests,
+    name: &str,
+    index: u32,
+    asked: InterfaceAddr,
+) -> Result<(), Difference> {
+    let there = address::list(guest, address::family(asked.addr()), index)?;
+    has_address(name, &there, asked.net())
+}
+
+fn has_address(name: &str, there: &[Address], asked: IpNet) -> Result<(), Difference> {
+    match there.iter().find(|address| address.net == asked) {
+        None => same(name, "address", &"nothing", &asked.to_string().as_str()),
+        Some(address) if address.duplicate => same(name, "address", &"a duplicate of", &""),
+        Some(address) => same(name, "tentative address", &address.tentative, &false),
     }
-    Ok(())
 }
 
 fn verify_routes(
@@ -135,18 +152,39 @@ fn verify_routes(
         return Ok(());
     }
     let there = route::list(guest, family, Some(end.index))?;
-    for asked in asked {
-        let is_asked =
-            |route: &route::Route| route.destination == asked.destination && route.gateway == asked.via;
-        let is_there = match asked.details.is_none() {
-            true => there.iter().any(is_asked),
-            false => route::is_there(guest, asked, traffic::oif(guest, asked)?)?,
-        };
-        if !is_there {
-            same(&end.name, "route", &"nothing", &asked.to_string().as_str())?;
-        }
+    asked.into_iter().try_for_each(|asked| has_route(guest, &end.name, &there, asked))
+}
+
+/// One route over the link of that name and number.
+///
+/// # Errors
+/// It is not there.
+pub(super) fn verify_route(
+    guest: &mut Requests,
+    name: &str,
+    index: u32,
+    asked: &GuestRoute,
+) -> Result<(), Difference> {
+    let there = route::list(guest, address::family(asked.destination.addr()), Some(index))?;
+    has_route(guest, name, &there, asked)
+}
+
+fn has_route(
+    guest: &mut Requests,
+    name: &str,
+    there: &[route::Route],
+    asked: &GuestRoute,
+) -> Result<(), Difference> {
+    let is_asked =
+        |route: &route::Route| route.destination == asked.destination && route.gateway == asked.via;
+    let is_there = match asked.details.is_none() {
+        true => there.iter().any(is_asked),
+        false => route::is_there(guest, asked, traffic::oif(guest, asked)?)?,
+    };
+    match is_there {
+        true => Ok(()),
+        false => same(name, "route", &"nothing", &asked.to_string().as_str()),
     }
-    Ok(())
 }
 
 fn is_of(family: AddressFamily, net: IpNet) -> bool {

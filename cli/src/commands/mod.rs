@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod detach;
+pub(crate) mod doctor;
 pub(crate) mod fleet;
 pub(crate) mod guest;
 pub(crate) mod host;
@@ -35,6 +36,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Wait(wait) => wait.run(&global).map(done),
         Command::Watch(watch) => block_on(watch.run(&global)).map(done),
         Command::Operation(operation) => block_on(operation.run(&global)),
+        Command::Doctor(doctor) => block_on(doctor.run(&global)),
+        Command::Check(check) => block_on(check.run(&global)),
         Command::Host(host) => block_on(host.run(&global)).map(done),
         Command::Guest(guest) => block_on(guest.run(&global)).map(done),
         Command::Fleet(fleet) => fleet.run(&global),

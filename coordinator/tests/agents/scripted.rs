@@ -151,6 +151,13 @@ impl wire::host_server::Host for Agent {
         Err(Status::unimplemented("not in the script"))
     }
 
+    async fn diagnose(
+        &self,
+        _: Request<wire::DiagnoseRequest>,
+    ) -> Result<Response<wire::DiagnoseResponse>, Status> {
+        Err(Status::unimplemented("no coordinator asks for it"))
+    }
+
     async fn apply(
         &self,
         request: Request<wire::ApplyRequest>,

@@ -25,13 +25,14 @@ use uuid::Uuid;
 
 use crate::attachment::{Attached, Attachment, GuestIdentity, Listing};
 use crate::condition::{Condition, GuestLinkState};
+use crate::finding::Findings;
 use crate::host::{Change, HostFacts};
 use crate::net::LinkName;
 use crate::operation::Operation;
 use crate::reason::Failure;
 use crate::request::{
-    Apply, Attach, ChangeTraffic, Detach, DetachTarget, Find, GetOperation, List, ListFilter, ListTraffic,
-    RunTool, TrafficTarget, Wait, Watch,
+    Apply, Attach, ChangeTraffic, Detach, DetachTarget, Diagnose, Find, GetOperation, List, ListFilter,
+    ListTraffic, RunTool, TrafficTarget, Wait, Watch,
 };
 use crate::spec::{AttachmentSpec, GuestRef, HostSpec};
 use crate::tool::{Ran, ToolLine};
@@ -265,6 +266,15 @@ impl Client {
     pub async fn show(&self) -> Result<HostFacts, ClientError> {
         let mut host = self.host.clone();
         self.ask(Asked::Only, self.timeout, host.show(wire::ShowRequest {})).await
+    }
+
+    /// What is wrong on the host, or with one attachment. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the refusals are those of `Host.Diagnose`.
+    pub async fn diagnose(&self, asked: Diagnose) -> Result<Findings, ClientError> {
+        let mut host = self.host.clone();
+        self.ask(Asked::Only, self.timeout, host.diagnose(wire::DiagnoseRequest::from(asked))).await
     }
 
     /// Makes the host look like a fleet's document, and answers what changed; a change that could not be made carries

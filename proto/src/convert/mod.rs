@@ -9,6 +9,7 @@
 mod agent;
 mod at;
 mod attachment;
+mod finding;
 pub mod fit;
 mod guest;
 mod host;

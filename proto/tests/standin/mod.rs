@@ -179,6 +179,13 @@ impl Host for Service {
         self.otherwise().await
     }
 
+    async fn diagnose(
+        &self,
+        _: Request<wire::DiagnoseRequest>,
+    ) -> Result<Response<wire::DiagnoseResponse>, Status> {
+        self.otherwise().await
+    }
+
     async fn apply(&self, _: Request<wire::ApplyRequest>) -> Result<Response<wire::ApplyResponse>, Status> {
         self.otherwise().await
     }

@@ -1,0 +1,232 @@
+//! Looking at what a plan made, long afterwards: everything that is not as it was made, and nothing is changed.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
+
+use pipewright_api::net::LinkName;
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::host::kernel::{Inner, Kernel};
+use crate::host::link::LinkFacts;
+use crate::host::message::{attribute, read_u32};
+use crate::host::netlink::{KernelError, Reply, Request, Requests};
+use crate::host::netns::Netns;
+use crate::host::verify::{self, Difference};
+use crate::host::{bridge, guest_link, link, offload, route, sys, sysctl};
+use crate::step::{Ends, Expected, Step, StepError};
+
+/// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
+const RTGENMSG: usize = 4;
+const NETNSA_NSID: u16 = 1;
+const IPV4_CONF: &str = "/proc/sys/net/ipv4/conf";
+
+/// Which part of an attachment is not as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The link itself, at either end.
+    Link,
+    /// An address.
+    Address,
+    /// A route to somewhere.
+    Route,
+    /// The default route.
+    DefaultRoute,
+    /// Checksums of the guest's end.
+    Offload,
+    /// Reverse path filtering of the guest's end.
+    ReversePath,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Of what.
+    pub part: Part,
+    /// The link.
+    pub object: String,
+    /// Of it: `state`, `MTU`, `address` …
+    pub what: &'static str,
+    /// What is there.
+    pub found: String,
+    /// What the plan says.
+    pub expected: String,
+}
+
+impl Kernel {
+    /// Compares a guest with the steps that were taken in it.
+    ///
+    /// # Errors
+    /// EPERM for the host itself; the kernel's refusal.
+    pub async fn survey(&self, guest: &Netns, steps: Vec<Step>) -> io::Result<Vec<Gap>> {
+        let inner = self.inner.clone();
+        // A socket belongs to where it was opened.
+        let mut host = inner.sockets.take()?;
+        let visit = move || {
+            let mut there = Requests::open()?;
+            if inner.is_host_here(sys::netns_cookie(&there)?)? {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+            let gaps = gaps(&mut host, &mut there, &steps);
+            inner.sockets.put_back(host);
+            Ok(gaps?)
+        };
+        guest.run(visit).await
+    }
+
+    /// Compares the host with the steps that were taken in it as if it were a guest.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn survey_host(&self, steps: Vec<Step>) -> io::Result<Vec<Gap>> {
+        self.ask(move |host| gaps(host, &mut Requests::open()?, &steps)).await
+    }
+
+    /// The links of every namespace that has a number in the host's.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn links_of_guests(&self) -> io::Result<Vec<(i32, LinkFacts)>> {
+        self.ask(|requests| {
+            let own = Netns::own()?;
+            let mut message = NsidMessage::default();
+            message.attributes = vec![NsidAttribute::Fd(own.as_fd().as_raw_fd().cast_unsigned())];
+            let host = requests.request(&Request::new(RouteNetlinkMessage::GetNsId(message), 0))?;
+            let host = host.iter().find_map(number);
+            let replies = requests.dump(RouteNetlinkMessage::GetNsId(NsidMessage::default()))?;
+            // The host may have a number in itself, and a namespace that nobody told of yet has -1.
+            let is_guest = |found: &i32| *found >= 0 && Some(*found) != host;
+            let numbers: Vec<i32> = replies.iter().filter_map(number).filter(is_guest).collect();
+            let mut all = Vec::new();
+            for number in numbers {
+                all.extend(guest_link::list(requests, number)?.into_iter().map(|link| (number, link)));
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Whether somebody gave a link of the host an address.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn is_addressed(&self, index: u32) -> io::Result<bool> {
+        self.ask(move |requests| bridge::has_address(requests, index)).await
+    }
+}
+
+impl Inner {
+    /// Whether frames between ports of a linux bridge are shown to iptables (br_netfilter), in the calling thread's namespace.
+    pub(super) fn calls_iptables() -> bool {
+        std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables")
+            .is_ok_and(|text| text.trim_ascii_end() == "1")
+    }
+}
+
+/// The number of a namespace, as a reply has it.
+fn number(reply: &Reply) -> Option<i32> {
+    attribute(reply.body.get(RTGENMSG..)?, NETNSA_NSID).and_then(read_u32).map(u32::cast_signed)
+}
+
+fn gaps(host: &mut Requests, there: &mut Requests, steps: &[Step]) -> Result<Vec<Gap>, KernelError> {
+    let mut gaps = Vec::new();
+    for step in steps {
+        match step {
+            Step::Verify(expected) => compare(host, there, expected, &mut gaps)?,
+            Step::DisableTxChecksum { ifname } => match offload::is_off(there, ifname.as_str()) {
+                Ok(true) => {}
+                Ok(false) => gaps.push(gap(Part::Offload, ifname, "TX checksum offload", "on", "off")),
+                // That it is missing is a gap of its own.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Step::SetUp { ifname } => gaps.extend(reverse_path(there, ifname)?),
+            _ => {}
+        }
+    }
+    Ok(gaps)
+}
+
+/// Each thing by itself, so that one that is wrong hides no other.
+fn compare(
+    host: &mut Requests,
+    there: &mut Requests,
+    expected: &Expected,
+    gaps: &mut Vec<Gap>,
+) -> Result<(), KernelError> {
+    let bare = |ends: &Ends| Expected { ends: ends.clone(), addresses: Vec::new(), routes: Vec::new() };
+    let found = note(Part::Link, verify::verify(host, there, &bare(&expected.ends)))?;
+    // A host's end that is wrong says nothing of the guest's addresses, and without the guest's end there are none.
+    let index = match guest_end(&expected.ends) {
+        Some(name) => link::find(there, name.as_str())?.map(|link| link.index),
+        None => None,
+    };
+    gaps.extend(found);
+    let Some(index) = index else { return Ok(()) };
+    let name = guest_end(&expected.ends).map(LinkName::to_string).unwrap_or_default();
+    for address in &expected.addresses {
+        gaps.extend(note(Part::Address, verify::verify_address(there, &name, index, *address))?);
+    }
+    for route in &expected.routes {
+        let part = if route.destination.prefix_len() == 0 { Part::DefaultRoute } else { Part::Route };
+        gaps.extend(note(part, verify::verify_route(there, &name, index, route))?);
+    }
+    Ok(())
+}
+
+fn guest_end(ends: &Ends) -> Option<&LinkName> {
+    match ends {
+        Ends::Pair(veth) => Some(&veth.guest_end),
+        Ends::Single(link) => Some(&link.name),
+        Ends::Either(end) => Some(&end.name),
+        Ends::Whole(link) => Some(&link.name),
+    }
+}
+
+fn note(part: Part, compared: Result<(), Difference>) -> Result<Option<Gap>, KernelError> {
+    match compared {
+        Ok(()) => Ok(None),
+        Err(Difference::NotAsAsked(StepError::NotAsAsked { object, what, found, expected })) => {
+            Ok(Some(Gap { part, object, what, found, expected }))
+        }
+        Err(Difference::NotAsAsked(other)) => Err(KernelError::new(libc::EIO, other.to_string())),
+        // The bridge that it should be in is not there.
+        Err(Difference::Unread(error)) if error.errno == libc::ENODEV => Ok(Some(Gap {
+            part,
+            object: String::new(),
+            what: "bridge",
+            found: error.text,
+            expected: String::new(),
+        })),
+        Err(Difference::Unread(error)) => Err(error),
+    }
+}
+
+/// Strict filtering drops what comes over a link from where no route leads back over it.
+fn reverse_path(there: &mut Requests, ifname: &LinkName) -> Result<Option<Gap>, KernelError> {
+    let Some(link) = link::find(there, ifname.as_str())? else { return Ok(None) };
+    let strict = setting("all")?.max(setting(ifname.as_str())?) == 1;
+    if !strict {
+        return Ok(None);
+    }
+    let routes = route::list(there, AddressFamily::Inet, None)?;
+    let mut defaults = routes.iter().filter(|route| route.destination.prefix_len() == 0);
+    let is_elsewhere =
+        defaults.clone().next().is_some() && defaults.all(|route| route.oif != Some(link.index));
+    let found = || gap(Part::ReversePath, ifname, "rp_filter", "1", "0 or 2");
+    Ok(is_elsewhere.then(found))
+}
+
+fn setting(name: &str) -> Result<u8, KernelError> {
+    let folder = sysctl::link_folder(IPV4_CONF, name, OFlags::PATH)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = std::fs::File::from(openat(&folder, "rp_filter", flags, Mode::empty())?);
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text.trim_ascii_end().parse().unwrap_or_default())
+}
+
+fn gap(part: Part, object: &LinkName, what: &'static str, found: &str, expected: &str) -> Gap {
+    Gap { part, object: object.to_string(), what, found: found.to_owned(), expected: expected.to_owned() }
+}
