@@ -46,6 +46,7 @@ fn br0(changes: &serde_json::Value) -> serde_json::Value {
         "guest": "web", "ifname": "eth1", "uplink": "br0", "kind": null, "mode": null, "host_ifname": null,
         "mac": null, "mtu": null, "vlan": null, "addressing": { "static": ["192.0.2.10/24"] }, "gateways": [], "routes": [], "slaac": false, "dhcp6": null,
         "duplicate_check": "off",
+        "host_reach": false,
     });
     for (key, value) in changes.as_object().unwrap() {
         spec[key] = value.clone();
