@@ -114,6 +114,15 @@ impl Kind {
             Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Direct => false,
         }
     }
+
+    /// Who runs the bridge that it is plugged into; `None` when that is none.
+    pub fn switch(self) -> Option<SwitchKind> {
+        match self {
+            Self::LinuxBridge => Some(SwitchKind::LinuxBridge),
+            Self::Ovs => Some(SwitchKind::Ovs),
+            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Ptp | Self::Direct => None,
+        }
+    }
 }
 
 impl fmt::Display for Kind {

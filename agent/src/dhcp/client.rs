@@ -261,17 +261,16 @@ impl Machine for Client {
         matches!(self.state, State::Bound(_))
     }
 
-    fn tick(&mut self, now: Moment) -> Vec<Action> {
-        if self.due.is_none_or(|due| now < due) {
-            return Vec::new();
-        }
-        if let Some(lease) = self.lease()
-            && lease.ends_at().is_some_and(|end| now >= end)
-        {
-            self.had = Some(lease.ip);
-            self.start_over(now);
-            return vec![Action::Ended];
-        }
+    fn ends_at(&self) -> Option<Moment> {
+        self.lease().and_then(Lease::ends_at)
+    }
+
+    fn end(&mut self, now: Moment) {
+        self.had = self.lease().map(|lease| lease.ip);
+        self.start_over(now);
+    }
+
+    fn go_on(&mut self, now: Moment) -> Vec<Action> {
         match self.state.clone() {
             State::Selecting => vec![self.discover(now)],
             State::Requesting(_) if self.tries >= REQUESTS => {

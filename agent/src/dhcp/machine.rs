@@ -45,8 +45,26 @@ pub trait Machine {
     /// Whether there is nothing to send or to hear before the lease's next time.
     fn is_at_rest(&self) -> bool;
 
+    /// When that is over; `None`: never, or there is nothing.
+    fn ends_at(&self) -> Option<Moment>;
+
+    /// It is over: looks for another one.
+    fn end(&mut self, now: Moment);
+
+    /// What was waited for did not come.
+    fn go_on(&mut self, now: Moment) -> Actions<Self>;
+
     /// Time has passed.
-    fn tick(&mut self, now: Moment) -> Actions<Self>;
+    fn tick(&mut self, now: Moment) -> Actions<Self> {
+        if self.due().is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        if self.ends_at().is_some_and(|end| now >= end) {
+            self.end(now);
+            return vec![Action::Ended];
+        }
+        self.go_on(now)
+    }
 
     /// A message came.
     fn hear(&mut self, message: &Self::Message, from: Self::From, now: Moment) -> Actions<Self>;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::Failure;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::{Kind, SwitchKind};
 
 use super::Engine;
 use crate::engine::ground::unreadable;
@@ -64,23 +64,14 @@ impl<H: Host> Engine<H> {
         let (Some(host_ifname), Some(bridge)) = (host_ifname, spec.uplink.link()) else { return true };
         let ours = links.by_name.get(host_ifname.as_str()).filter(|link| link.group == mark::group(*id));
         let Some(link) = ours else { return false };
-        match spec.kind {
-            Some(Kind::Ovs) if !self.ovs.facts().is_connected => true,
-            Some(Kind::Ovs) => self.ovs.port(host_ifname).is_some_and(|port| {
+        match spec.kind.and_then(Kind::switch) {
+            Some(SwitchKind::Ovs) if !self.ovs.facts().is_connected => true,
+            Some(SwitchKind::Ovs) => self.ovs.port(host_ifname).is_some_and(|port| {
                 port.id == Some(*id)
                     && port.bridge.as_deref() == Some(bridge.as_str())
                     && port.vlan == spec.vlan
             }),
-            Some(
-                Kind::LinuxBridge
-                | Kind::Macvlan
-                | Kind::Ipvlan
-                | Kind::Vlan
-                | Kind::Dummy
-                | Kind::Ptp
-                | Kind::Direct,
-            )
-            | None => {
+            Some(SwitchKind::LinuxBridge) | None => {
                 let bridge = links.by_name.get(bridge.as_str());
                 let has_vlans = |asked| links.vlans.get(&link.index).is_some_and(|there| there.is(asked));
                 bridge.is_some_and(|bridge| {

@@ -10,7 +10,7 @@ use pipewright_api::net::LinkName;
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{List, ListFilter};
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::{Kind, SwitchKind};
 use uuid::Uuid;
 
 use super::Engine;
@@ -87,18 +87,9 @@ impl<H: Host> Engine<H> {
             return ObservedLink::default();
         };
         let host_end = attachment.host_ifname.as_ref();
-        let port = match attachment.spec.kind {
-            Some(Kind::Ovs) => host_end.and_then(|name| self.ovs.port(name)),
-            Some(
-                Kind::LinuxBridge
-                | Kind::Macvlan
-                | Kind::Ipvlan
-                | Kind::Vlan
-                | Kind::Dummy
-                | Kind::Ptp
-                | Kind::Direct,
-            )
-            | None => None,
+        let port = match attachment.spec.kind.and_then(Kind::switch) {
+            Some(SwitchKind::Ovs) => host_end.and_then(|name| self.ovs.port(name)),
+            Some(SwitchKind::LinuxBridge) | None => None,
         };
         let bridge = match &port {
             Some(port) => port.bridge.clone().unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pipewright_api::condition::{Condition, GuestLinkState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Wait;
-use pipewright_api::spec::Kind;
+use pipewright_api::spec::{Kind, SwitchKind};
 use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
@@ -88,18 +88,11 @@ impl<H: Host> Engine<H> {
             .await
             .map_err(unreadable)?
             .is_some_and(|link| link.operstate == Operstate::Up);
-        let is_realised = match record.attachment.spec.kind {
-            Some(Kind::Ovs) => self.ovs.port(host_end).is_some_and(|port| port.ofport.is_some_and(|n| n > 0)),
-            Some(
-                Kind::LinuxBridge
-                | Kind::Macvlan
-                | Kind::Ipvlan
-                | Kind::Vlan
-                | Kind::Dummy
-                | Kind::Ptp
-                | Kind::Direct,
-            )
-            | None => true,
+        let is_realised = match record.attachment.spec.kind.and_then(Kind::switch) {
+            Some(SwitchKind::Ovs) => {
+                self.ovs.port(host_end).is_some_and(|port| port.ofport.is_some_and(|n| n > 0))
+            }
+            Some(SwitchKind::LinuxBridge) | None => true,
         };
         Ok(is_up && is_realised)
     }

@@ -7,7 +7,7 @@ use crate::step::{Place, Step};
 
 /// Steps that are one netlink request in the guest.
 pub(super) fn is_guest_request(step: &Step) -> bool {
-    debug_assert_eq!(step.place(), Place::Kernel);
+    debug_assert!(matches!(step.place(), Place::Host | Place::Guest));
     matches!(
         step,
         Step::SetUp { .. }

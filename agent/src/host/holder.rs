@@ -160,11 +160,8 @@ impl Kernel {
         if check == DuplicateCheck::Off {
             return Ok(None);
         }
-        let (inner, ifname) = (self.inner.clone(), ifname.clone());
+        let ifname = ifname.clone();
         let visit = move || {
-            if inner.is_host_here(netns::own_cookie()?)? {
-                return Err(io::Error::from_raw_os_error(libc::EPERM));
-            }
             let mut requests = Requests::open()?;
             let index = link::index(&requests, &ifname)?;
             requests.request(&address::lease(index, address, left, Detection::With))?;
@@ -178,7 +175,7 @@ impl Kernel {
                 Awaits::TooLong => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
             }
         };
-        guest.run(visit).await
+        self.in_guest(guest, visit).await
     }
 
     /// Asks the network of a guest's link whether somebody has an address. The guest's namespace is held for as long.
@@ -196,17 +193,14 @@ impl Kernel {
         if check == DuplicateCheck::Off {
             return Ok(None);
         }
-        let (inner, ifname) = (self.inner.clone(), ifname.clone());
+        let ifname = ifname.clone();
         let visit = move || {
-            if inner.is_host_here(netns::own_cookie()?)? {
-                return Err(io::Error::from_raw_os_error(libc::EPERM));
-            }
             let socket = packet_socket()?;
             let index = rustix::net::netdevice::name_to_index(&socket, ifname.as_str())?;
             drop(socket);
             find(index, mac, &[address], check).map(|(holder, _socket)| holder)
         };
-        guest.run(visit).await
+        self.in_guest(guest, visit).await
     }
 }
 

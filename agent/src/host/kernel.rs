@@ -164,6 +164,23 @@ impl Kernel {
         &self.inner.step_times
     }
 
+    /// Does something in a guest, on a thread of its own; see [`Netns::run`].
+    ///
+    /// # Errors
+    /// EPERM when the namespace is the host's own; what `job` says.
+    pub(super) async fn in_guest<T: Send + 'static>(
+        &self,
+        guest: &Netns,
+        job: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let inner = self.inner.clone();
+        let job = move || match inner.is_host_here(netns::own_cookie()?)? {
+            true => Err(io::Error::from_raw_os_error(libc::EPERM)),
+            false => job(),
+        };
+        guest.run(job).await
+    }
+
     /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some
     /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time.
     pub fn attaching(&self) -> Attaching {

@@ -42,9 +42,8 @@ impl Host for RealHost {
         // Neighbours in the list that the kernel takes at one place share one visit there.
         for run in steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)) {
             let begun = Instant::now();
-            let place = run[0].place();
-            let result = match place {
-                Place::Kernel => self.visit(within, run).await,
+            let result = match run[0].place() {
+                Place::Host | Place::Guest => self.visit(within, run).await,
                 Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
                 Place::Dhcp => dhcp::take(&self.kernel, within.guest, &run[0])
                     .await
@@ -54,7 +53,7 @@ impl Host for RealHost {
                 }
             };
             // The kernel's visitor tells its steps apart.
-            if place != Place::Kernel {
+            if !is_kernels(&run[0]) {
                 self.kernel.step_times().took(run, begun.elapsed());
             }
             result.map_err(|refused| Refused { index: index + refused.index, ..refused })?;
@@ -81,7 +80,7 @@ impl RealHost {
 }
 
 fn is_kernels(step: &Step) -> bool {
-    step.place() == Place::Kernel
+    matches!(step.place(), Place::Host | Place::Guest)
 }
 
 /// At which other end a step is taken, if it is.

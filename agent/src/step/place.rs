@@ -7,8 +7,10 @@ use super::Step;
 /// Where a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// By netlink and sysctl, in the host or in the guest.
-    Kernel,
+    /// By netlink and sysctl, in the host or on both sides.
+    Host,
+    /// By netlink and sysctl, in the guest.
+    Guest,
     /// By OVSDB.
     Ovs,
     /// By asking DHCP servers from the guest.
@@ -39,21 +41,21 @@ impl Step {
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
             | Self::CreateLink(_)
-            | Self::DeleteGuestLink { .. }
             | Self::MarkNic(_)
             | Self::MoveNic(_)
             | Self::ReturnNic { .. }
-            | Self::SetGuestLink { .. }
             | Self::EnsureVlanLink { .. }
             | Self::ReleaseVlanLink { .. }
             | Self::AwaitForwarding { .. }
-            | Self::AwaitGuestForwarding { .. }
             | Self::EnslaveLink { .. }
             | Self::FreeLink { .. }
             | Self::SetHostLinkUp { .. }
             | Self::SetHostLinkDown { .. }
-            | Self::EnableIpv6 { .. }
+            | Self::VerifyTraffic(_)
+            | Self::Verify(_) => Place::Host,
+            Self::EnableIpv6 { .. }
             | Self::DisableTxChecksum { .. }
+            | Self::SetGuestLink { .. }
             | Self::SetUp { .. }
             | Self::AddAddress { .. }
             | Self::SetIpv6 { .. }
@@ -67,39 +69,19 @@ impl Step {
             | Self::WithdrawLease(_)
             | Self::AddTraffic(_)
             | Self::RemoveTraffic(_)
-            | Self::VerifyTraffic(_)
-            | Self::Verify(_)
-            | Self::Announce { .. } => Place::Kernel,
+            | Self::Announce { .. }
+            | Self::DeleteGuestLink { .. }
+            | Self::AwaitGuestForwarding { .. } => Place::Guest,
             Self::AcquireLease(_) | Self::ReleaseLease(_) => Place::Dhcp,
         }
     }
 
     /// Whether it is taken inside the guest's network namespace. These are nothing to do once the guest is gone.
     pub fn is_in_guest(&self) -> bool {
-        matches!(
-            self,
-            Self::EnableIpv6 { .. }
-                | Self::DisableTxChecksum { .. }
-                | Self::SetGuestLink { .. }
-                | Self::SetUp { .. }
-                | Self::AddAddress { .. }
-                | Self::SetIpv6 { .. }
-                | Self::ProbeAddresses(_)
-                | Self::AwaitAddresses(_)
-                | Self::AddRoute(_)
-                | Self::RemoveRoute(_)
-                | Self::SetAsideRoute(_)
-                | Self::RestoreRoute(_)
-                | Self::AcquireLease(_)
-                | Self::ReleaseLease(_)
-                | Self::ApplyLease(_)
-                | Self::WithdrawLease(_)
-                | Self::AddTraffic(_)
-                | Self::RemoveTraffic(_)
-                | Self::Announce { .. }
-                | Self::DeleteGuestLink { .. }
-                | Self::AwaitGuestForwarding { .. }
-        )
+        match self.place() {
+            Place::Guest | Place::Dhcp => true,
+            Place::Host | Place::Ovs => false,
+        }
     }
 
     /// Whether it is taken in the guest's network namespace for as long as there is one, and without it otherwise.

@@ -110,13 +110,9 @@ pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
 /// The kind of a bridge.
 pub(super) fn switch_kind(value: i32, at: &At<'_>) -> Result<SwitchKind, Failure> {
     let required = || at.refuse("it is required: use KIND_LINUX_BRIDGE or KIND_OVS");
-    match kind(value, at)?.ok_or_else(required)? {
-        Kind::LinuxBridge => Ok(SwitchKind::LinuxBridge),
-        Kind::Ovs => Ok(SwitchKind::Ovs),
-        other @ (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp | Kind::Direct) => {
-            Err(at.refuse(format_args!("{other} is no kind of bridge: use linux-bridge or ovs")))
-        }
-    }
+    let kind = kind(value, at)?.ok_or_else(required)?;
+    let other = || at.refuse(format_args!("{kind} is no kind of bridge: use linux-bridge or ovs"));
+    kind.switch().ok_or_else(other)
 }
 
 fn mode(value: i32, at: &At<'_>) -> Result<Option<Mode>, Failure> {

@@ -5,7 +5,7 @@ use std::io;
 use pipewright_api::attachment::State;
 use pipewright_api::finding::{Finding, FindingCode, Severity};
 use pipewright_api::net::LinkName;
-use pipewright_api::spec::{Kind, Vlan};
+use pipewright_api::spec::{Kind, SwitchKind, Vlan};
 
 use super::finding;
 use crate::engine::Engine;
@@ -112,14 +112,13 @@ impl<H: Host> Engine<H> {
     fn narrower(&self, record: &Record, links: &Links) -> Option<Finding> {
         let bridge = record.attachment.spec.uplink.link()?;
         let mtu = record.attachment.mtu.get();
-        let is_in = |name: &str| match record.attachment.spec.kind {
-            Some(Kind::LinuxBridge) => links.is_port(name, bridge),
-            Some(Kind::Ovs) => {
+        let is_in = |name: &str| match record.attachment.spec.kind.and_then(Kind::switch) {
+            Some(SwitchKind::LinuxBridge) => links.is_port(name, bridge),
+            Some(SwitchKind::Ovs) => {
                 let port = name.parse::<LinkName>().ok().and_then(|name| self.ovs.port(&name));
                 port.is_some_and(|port| port.bridge.as_deref() == Some(bridge.as_str()))
             }
-            Some(Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Dummy | Kind::Ptp | Kind::Direct)
-            | None => false,
+            None => false,
         };
         let is_bridge = |name: &str| {
             name == bridge.as_str() && matches!(record.attachment.spec.kind, Some(Kind::LinuxBridge))

@@ -37,11 +37,8 @@ impl Datagrams {
     /// ENODEV when there is no such link; EADDRNOTAVAIL when it has no link-local address; EADDRINUSE when the guest has a
     /// client of its own; EPERM for the host itself.
     pub(super) async fn open(kernel: &Kernel, guest: &Netns, ifname: &LinkName) -> io::Result<Self> {
-        let (inner, ifname) = (kernel.inner.clone(), ifname.clone());
+        let ifname = ifname.clone();
         let visit = move || {
-            if inner.is_host_here(netns::own_cookie()?)? {
-                return Err(io::Error::from_raw_os_error(libc::EPERM));
-            }
             let mut requests = Requests::open()?;
             let index = link::index(&requests, &ifname)?;
             let from = link_local(&mut requests, index)?;
@@ -49,7 +46,7 @@ impl Datagrams {
             socket.set_nonblocking(true)?;
             Ok((socket, index))
         };
-        let (socket, index) = guest.run(visit).await?;
+        let (socket, index) = kernel.in_guest(guest, visit).await?;
         Ok(Self { socket: UdpSocket::from_std(socket)?, index })
     }
 }

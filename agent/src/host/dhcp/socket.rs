@@ -36,11 +36,8 @@ impl Socket {
     /// # Errors
     /// ENODEV when there is no such link; EPERM without CAP_NET_RAW, and for the host itself.
     pub(super) async fn open(kernel: &Kernel, guest: &Netns, ifname: &LinkName) -> io::Result<Self> {
-        let (inner, ifname) = (kernel.inner.clone(), ifname.clone());
+        let ifname = ifname.clone();
         let visit = move || {
-            if inner.is_host_here(netns::own_cookie()?)? {
-                return Err(io::Error::from_raw_os_error(libc::EPERM));
-            }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             // Without a protocol it receives nothing until it is bound, so nothing passes the filter by.
             let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
@@ -49,7 +46,7 @@ impl Socket {
             sys::bind_packet(&socket, index, ETHERTYPE_IPV4)?;
             Ok((socket, index))
         };
-        let (socket, index) = guest.run(visit).await?;
+        let (socket, index) = kernel.in_guest(guest, visit).await?;
         Ok(Self { fd: sys::await_input(socket)?, index })
     }
 
