@@ -37,7 +37,7 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
         Some(address) => Some(Endpoint::bind(address).await?),
         None => None,
     };
-    let (records, loaded) = Records::open(&config.state_dir)?;
+    let (records, loaded) = Records::open_or_begin_anew(&config.state_dir)?;
     let kernel =
         Kernel::start().context("netlink cannot be used; the agent needs CAP_NET_ADMIN and CAP_SYS_ADMIN")?;
     let endpoint = config.ovsdb.parse().context("--ovsdb")?;

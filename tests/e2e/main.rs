@@ -23,6 +23,7 @@ mod guests;
 mod host_reach;
 mod ipv6_auto;
 mod linux_bridge;
+mod lost_records;
 mod macvlan;
 mod measured;
 mod not_ours;

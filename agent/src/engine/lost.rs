@@ -49,6 +49,9 @@ impl<H: Host> Engine<H> {
                 let is_there = engine.ovs.facts().is_connected;
                 if is_there && !was_there {
                     engine.retry_incomplete().await;
+                    if let Err(failure) = engine.adopt().await {
+                        tracing::error!("links without records were not looked for: {failure}");
+                    }
                     tracing::info!("Open vSwitch is connected");
                 }
                 was_there = is_there;

@@ -27,8 +27,10 @@ use crate::host::kernel::Kernel;
 use crate::metrics::Meters;
 use crate::switches::ovs::Ovs;
 
+mod adopt;
 mod attach;
 mod converge;
+mod damage;
 mod detach;
 mod doctor;
 mod entered;

@@ -36,6 +36,7 @@ impl<H: Host> Engine<H> {
         join_all(half_done.map(|record| self.finish(record))).await;
         self.sweep().await;
         join_all(records.iter().map(|record| self.finish_traffic(record))).await;
+        self.adopt().await?;
         let interrupted: Vec<Write> =
             unanswered.into_iter().map(|operation| close(operation, has_rebooted)).collect();
         self.records.settle(interrupted).await?;

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::host::kernel::Kernel;
 use crate::host::netlink::{KernelError, Requests};
-use crate::host::netns::{self, Netns};
+use crate::host::netns::Netns;
 use crate::host::{arp, link, ndp, sys};
 
 /// Announces addresses on a link of the calling thread's network namespace.

@@ -19,7 +19,7 @@ use crate::host::dhcp::seed;
 use crate::host::guest_events::{GuestEvents, IPV6_ADDRESSES};
 use crate::host::kernel::Kernel;
 use crate::host::netlink::{KernelError, Requests};
-use crate::host::netns::{self, Netns};
+use crate::host::netns::Netns;
 use crate::host::take::{Run, refusal, unless};
 use crate::host::{address, arp, link, ndp, sys};
 use crate::step::{Awaited, AwaitedAddress, Probe, Step, StepError};

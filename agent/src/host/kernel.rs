@@ -15,6 +15,7 @@ use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
 use crate::host::nic::Way;
+use crate::host::sole::Sole;
 use crate::host::visit::{Visit, Whither};
 use crate::host::watch::{LinkEvent, Watch};
 use crate::host::{Refused, Within, mark, sysctl};
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     guest_watch: GuestWatch,
     pub(super) leases: Leases,
     pub(super) step_times: StepTimes,
+    sole: Sole,
 }
 
 impl Inner {
@@ -99,6 +101,7 @@ impl Kernel {
             guest_watch: GuestWatch::default(),
             leases: Leases::default(),
             step_times: StepTimes::default(),
+            sole: Sole::claim()?,
         };
         delete_doomed(&inner.sockets)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -157,6 +160,12 @@ impl Kernel {
             Some(guest) => guest.visit(|| Visit::begin(&self.inner, Whither::Guest(guest.without_visit()))),
             None => Visit::begin(&self.inner, Whither::Nowhere),
         }
+    }
+
+    /// Whether no other agent was in the host's network namespace when this one started. Two with records of their own do
+    /// each other no harm as long as neither takes up what it knows nothing of.
+    pub fn is_alone(&self) -> bool {
+        self.inner.sole.is_ours()
     }
 
     /// How long steps take, wherever they are taken.

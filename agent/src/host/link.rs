@@ -29,6 +29,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_CARRIER: u16 = 33;
@@ -68,6 +69,10 @@ pub struct LinkFacts {
     pub mtu: u32,
     /// Its link group, which marks what is ours.
     pub group: u32,
+    /// What somebody noted of it; empty for nothing.
+    pub alias: String,
+    /// The number of the namespace that its other end, or the link that it is on, is in; `None` for this one.
+    pub netns_id: Option<i32>,
     /// The bridge, bond or Open vSwitch datapath that it is plugged into.
     pub master: Option<u32>,
     /// Whether frames pass (RFC 2863).
@@ -146,21 +151,23 @@ impl LinkFacts {
             filtering: None,
             mtu: 0,
             group: 0,
+            alias: String::new(),
+            netns_id: None,
             master: None,
             operstate: Operstate::Unknown,
             up: read_u32(body.get(8..)?)? & IFF_UP != 0,
             carrier: false,
             promiscuity: 0,
         };
-        let mut is_parent_elsewhere = false;
         for (kind, value) in attributes(body.get(BODY..)?) {
             match kind {
                 IFLA_IFNAME => facts.name = read_text(value),
                 IFLA_ADDRESS => facts.mac = read_mac(value),
                 IFLA_PERM_ADDRESS => facts.permanent_mac = read_mac(value),
                 IFLA_LINK => facts.parent = read_u32(value).filter(|&index| index != 0),
-                IFLA_LINK_NETNSID => is_parent_elsewhere = true,
+                IFLA_LINK_NETNSID => facts.netns_id = read_u32(value).map(u32::cast_signed),
                 IFLA_MTU => facts.mtu = read_u32(value)?,
+                IFLA_IFALIAS => facts.alias = read_text(value),
                 IFLA_GROUP => facts.group = read_u32(value)?,
                 IFLA_PROMISCUITY => facts.promiscuity = read_u32(value)?,
                 IFLA_MASTER => facts.master = read_u32(value),
@@ -180,7 +187,7 @@ impl LinkFacts {
                 _ => {}
             }
         }
-        facts.parent = facts.parent.filter(|_| !is_parent_elsewhere);
+        facts.parent = facts.parent.filter(|_| facts.netns_id.is_none());
         Some(facts)
     }
 
@@ -291,11 +298,11 @@ pub(super) fn created_index(
     }
 }
 
-/// `ip link set INDEX addrgenmode none`. A port of a bridge needs no link-local address, and with a thousand of them
+/// Of [`change`]: `addrgenmode none`. A port of a bridge needs no link-local address, and with a thousand of them
 /// each link that comes or goes walks a thousand routes. It must come before the link has carrier.
-pub(super) fn without_link_local(index: u32) -> Request {
+pub(super) fn without_link_local() -> LinkAttribute {
     let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-    change(index, vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])])])
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])])
 }
 
 /// `ip link add NAME address MAC group PIPEWRIGHT up type bridge`

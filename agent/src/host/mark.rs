@@ -2,7 +2,9 @@
 //! be dropped there). Groups 0x70770000 to 0x7078ffff (`pw`, `px`) are Pipewright's. Taking a link of somebody else for
 //! ours would destroy their network; not knowing one of ours leaks a link. So both the group and the name must fit.
 
+use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::net::{LinkName, MacAddr, VlanId};
+use pipewright_api::spec::{FleetName, GuestRef};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -20,6 +22,10 @@ pub const QDISC: u32 = 0x7077_0000;
 pub const SHIM: u32 = 0x7078_0002;
 /// Links on their way out: a deleter moves them to one of the groups from here to 0x7078ffff, then deletes the group.
 pub const DOOMED: u32 = 0x7078_0100;
+/// What the alias of a host's end begins with.
+const ALIAS: &str = "pipewright";
+/// Longest alias that the kernel takes (IFALIASZ - 1), in bytes.
+const ALIAS_MAX: usize = 255;
 /// How many such groups there are.
 const DOOMED_GROUPS: u32 = 0xff00;
 
@@ -71,6 +77,45 @@ pub fn shim_mac(parent: &LinkName, parent_mac: MacAddr) -> MacAddr {
     MacAddr::derived(first_bytes(&digest))
 }
 
+/// Whose link an alias says that a host's end is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The attachment.
+    pub id: Uuid,
+    /// Name of the link in the guest.
+    pub ifname: LinkName,
+    /// The fleet that wants it.
+    pub fleet: Option<FleetName>,
+    /// The guest, by what it is called for as long as it lives.
+    pub guest: GuestRef,
+}
+
+/// What a host's end says of itself in `ip link`: `pipewright ID IFNAME FLEET|- RUNTIME:GUEST`. With it, an agent that lost
+/// its records finds whose the link is; `None` when the kernel takes no text of that length.
+pub fn alias(
+    id: Uuid,
+    ifname: &LinkName,
+    fleet: Option<&FleetName>,
+    guest: &GuestIdentity,
+) -> Option<String> {
+    let fleet = fleet.map_or("-", FleetName::as_str);
+    let text = format!("{ALIAS} {id} {ifname} {fleet} {}:{}", guest.runtime, guest.id);
+    (text.len() <= ALIAS_MAX).then_some(text)
+}
+
+/// What an alias says, if it is ours and fits the link group, which the kernel sets together with the link.
+pub fn claim(alias: &str, link_group: u32) -> Option<Claim> {
+    let mut words = alias.strip_prefix(ALIAS)?.strip_prefix(' ')?.splitn(4, ' ');
+    let id: Uuid = words.next()?.parse().ok()?;
+    let ifname = words.next()?.parse().ok()?;
+    let fleet = match words.next()? {
+        "-" => None,
+        fleet => Some(fleet.parse().ok()?),
+    };
+    let guest = words.next()?.parse().ok()?;
+    (group(id) == link_group).then_some(Claim { id, ifname, fleet, guest })
+}
+
 /// The MAC address of an attachment's guest end, unless the caller chose one.
 pub fn mac(id: Uuid) -> MacAddr {
     MacAddr::derived(hash(id))
@@ -86,6 +131,8 @@ fn first_bytes(digest: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use pipewright_api::attachment::Runtime;
+
     use super::*;
 
     #[test]
@@ -94,6 +141,31 @@ mod tests {
 
         assert_eq!((group(id), host_end(id), mac(id)), (group(id), host_end(id), mac(id)));
         assert!(is_ours(group(id)) && host_end(id).is_derived());
+    }
+
+    #[test]
+    fn an_alias_says_whose_link_it_is_and_a_strange_one_says_nothing() {
+        let (id, ifname) = (Uuid::from_u128(7), "eth1".parse().unwrap());
+        let guest = |path: &str| GuestIdentity {
+            runtime: Runtime::Netns,
+            id: path.to_owned(),
+            name: "web".to_owned(),
+            pid: None,
+            netns_cookie: 1,
+            started_at: String::new(),
+        };
+        let text =
+            alias(id, &ifname, Some(&"lab".parse().unwrap()), &guest("/srv/with a space/web")).unwrap();
+
+        let said = claim(&text, group(id)).unwrap();
+        assert_eq!((said.id, said.ifname, said.fleet.unwrap().as_str()), (id, ifname.clone(), "lab"));
+        assert_eq!(said.guest.to_string(), "netns:/srv/with a space/web");
+        assert_eq!(alias(id, &ifname, None, &guest(&"/x".repeat(150))), None);
+        for (strange, group) in
+            [(text.as_str(), group(id) ^ 1), ("web's", group(id)), ("pipewright 7 eth1 - web", group(id))]
+        {
+            assert_eq!(claim(strange, group), None, "{strange}");
+        }
     }
 
     #[test]

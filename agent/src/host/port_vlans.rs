@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipewright_api::net::LinkName;
+use pipewright_api::net::{LinkName, VlanId};
 use pipewright_api::spec::Vlan;
 use rtnetlink::packet_core::NLM_F_DUMP;
 use rtnetlink::packet_route::link::{
@@ -33,6 +33,14 @@ impl PortVlans {
     /// Whether a port has what is asked for.
     pub fn is(&self, asked: &Vlan) -> bool {
         *self == self.made(asked)
+    }
+
+    /// What must have been asked for; `None` for what no attachment asks for.
+    pub fn asked(&self) -> Option<Vlan> {
+        let vlans = || self.0.keys().filter_map(|&vlan| VlanId::try_from(u32::from(vlan)).ok());
+        let mut candidates =
+            vlans().take(1).map(Vlan::Access).chain([Vlan::Every, Vlan::Trunk(vlans().collect())]);
+        candidates.find(|asked| !self.0.is_empty() && self.is(asked))
     }
 
     /// What they are to become.

@@ -252,6 +252,17 @@ impl Route {
         Some(route)
     }
 
+    /// Whether somebody added it by himself, as ip(8) does: neither the kernel nor a protocol.
+    pub(super) fn is_given(&self) -> bool {
+        self.protocol == libc::RTPROT_BOOT && self.kind == libc::RTN_UNICAST
+    }
+
+    /// Its metric, when it is not what a route without one gets.
+    pub(super) fn unusual_metric(&self) -> Option<u32> {
+        let usual = if self.destination.addr().is_ipv4() { 0 } else { IPV6_METRIC };
+        Some(self.metric).filter(|&metric| metric != usual)
+    }
+
     pub(super) fn is_in_main(&self) -> bool {
         self.table == u32::from(MAIN)
     }

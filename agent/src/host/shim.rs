@@ -39,7 +39,10 @@ pub(super) fn ensure(host: &mut Requests, shim: &Shim) -> Result<(), KernelError
     sysctl::set_ipv4(name, "rp_filter", 1)?;
     // A kernel without IPv6 has neither the setting nor routers to hear.
     unless(libc::ENOENT, sysctl::set_ipv6(name, "accept_ra", 0))?;
-    unless(libc::EAFNOSUPPORT, host.request(&link::without_link_local(found.index)).map(drop))?;
+    unless(
+        libc::EAFNOSUPPORT,
+        host.request(&link::change(found.index, vec![link::without_link_local()])).map(drop),
+    )?;
     host.request(&link::set_up(&shim.link))?;
     if !sysctl::is_ipv6_disabled(name)? {
         let own = Ipv6Net::new_assert(shim.link_local(), 64).into();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipewright_api::net::LinkName;
+use rtnetlink::packet_route::link::LinkAttribute;
 use uuid::Uuid;
 
 use crate::host::guest_request::{is_guest_request, pardon, request};
@@ -368,14 +369,21 @@ fn open(netns: Netns) -> Result<Guest, KernelError> {
     Ok(Guest { netns, requests, cookie })
 }
 
-/// One RTM_NEWLINK, then one that keeps the host's end without a link-local address.
+/// One RTM_NEWLINK, then one that says whose the host's end is, and keeps it without a link-local address. The kernel drops
+/// an alias that comes with the first.
 fn create_veth(host: &mut Requests, guest: &Guest, veth: &Veth) -> Result<(), KernelError> {
     let bridge = veth.bridge.as_ref().map(|bridge| link::index(host, bridge)).transpose()?;
     match host.request(&link::create_veth(veth, &guest.netns, bridge)) {
         Ok(replies) => {
             let index = link::created_index(host, &veth.host_end, &replies)?;
-            // A kernel without IPv6 does not know the attribute, and needs it not.
-            unless(libc::EAFNOSUPPORT, host.request(&link::without_link_local(index)).map(drop))
+            let alias = veth.alias.clone().map(LinkAttribute::IfAlias);
+            let bare = link::change(index, alias.iter().cloned().collect());
+            let whole = link::change(index, alias.into_iter().chain([link::without_link_local()]).collect());
+            match host.request(&whole) {
+                // A kernel without IPv6 does not know that attribute, and needs it not.
+                Err(error) if error.errno == libc::EAFNOSUPPORT => host.request(&bare).map(drop),
+                answer => answer.map(drop),
+            }
         }
         Err(error) if error.errno == libc::EEXIST => {
             let text = match link::find(host, veth.host_end.as_str())? {

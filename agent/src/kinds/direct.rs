@@ -52,7 +52,7 @@ fn lend(link: &Link<'_>, nic: &Candidate) -> Result<Decision, Failure> {
         return Err(Failure::field("spec.duplicate_check", why));
     }
     let mac = link.spec.mac.unwrap_or(nic.state.mac);
-    let link = &Link { mac, host_end: link.host_end.clone(), ..*link };
+    let link = &Link { mac, host_end: link.host_end.clone(), alias: None, ..*link };
     let ifname = &link.spec.ifname;
     let mut plan = vec![
         Step::MarkNic(Box::new(Nic {

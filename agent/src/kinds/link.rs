@@ -21,6 +21,7 @@ pub(super) struct Link<'a> {
     pub(super) host_mac: MacAddr,
     pub(super) mac: MacAddr,
     pub(super) mtu: Mtu,
+    pub(super) alias: Option<String>,
 }
 
 impl<'a> Link<'a> {
@@ -62,6 +63,7 @@ impl<'a> Link<'a> {
             host_mac: derived.mac.with_first_octet(0xfe),
             mac: spec.mac.unwrap_or(derived.mac),
             mtu,
+            alias: derived.alias,
         })
     }
 
@@ -86,6 +88,7 @@ impl<'a> Link<'a> {
             mtu: self.mtu,
             bridge: bridge.cloned(),
             vlan: None,
+            alias: self.alias.clone(),
         }
     }
 

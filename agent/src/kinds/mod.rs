@@ -157,6 +157,8 @@ pub struct Derived {
     pub host_end: LinkName,
     /// MAC address of the guest's end.
     pub mac: MacAddr,
+    /// What the host's end says of itself.
+    pub alias: Option<String>,
 }
 
 /// Decides how an attachment is made.

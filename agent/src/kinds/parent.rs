@@ -91,7 +91,7 @@ impl Parent {
         }
         self.check_neighbours(&what)?;
         let mac = self.mac_for(link, &what)?;
-        let link = &Link { mac, host_end: link.host_end.clone(), ..*link };
+        let link = &Link { mac, host_end: link.host_end.clone(), alias: None, ..*link };
         let single = link.single(what);
         let mut plan = self.prepare();
         let reach = self.reach(link)?;

@@ -55,7 +55,7 @@ pub(super) fn spec(change: impl FnOnce(&mut wire::AttachmentSpec)) -> Attachment
 
 pub(super) fn derived() -> Derived {
     let id = Uuid::from_u128(1);
-    Derived { id, host_end: mark::host_end(id), mac: mark::mac(id) }
+    Derived { id, host_end: mark::host_end(id), mac: mark::mac(id), alias: None }
 }
 
 pub(super) fn lines(spec: &AttachmentSpec, ground: &Ground) -> Vec<String> {

@@ -310,6 +310,9 @@ pub struct Veth {
     /// Its VLANs there. With some, the host's end is born down, so that it is never in the bridge's default VLAN.
     #[serde(default)]
     pub vlan: Option<Vlan>,
+    /// What the host's end says of itself; see [`crate::host::mark::alias`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
 }
 
 /// A port of an Open vSwitch bridge.

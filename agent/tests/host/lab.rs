@@ -132,6 +132,7 @@ pub(crate) fn veth(number: u128, bridge: Option<&str>) -> Veth {
         mtu: Mtu::ETHERNET,
         bridge: bridge.map(name),
         vlan: None,
+        alias: None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::dhcp::v6::message::{ALL_SERVERS, CLIENT_PORT, Message, SERVER_PORT};
 use crate::host::guest_events::{GuestEvents, IPV6_ADDRESSES};
 use crate::host::kernel::Kernel;
 use crate::host::netlink::{KernelError, Requests};
-use crate::host::netns::{self, Netns};
+use crate::host::netns::Netns;
 use crate::host::{address, link};
 
 /// How long the kernel may take to check the link-local address: up to a second before it asks, and a second after.

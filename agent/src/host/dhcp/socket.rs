@@ -15,7 +15,7 @@ use crate::dhcp::client::{Client, To};
 use crate::dhcp::message::Message;
 use crate::dhcp::packet;
 use crate::host::kernel::Kernel;
-use crate::host::netns::{self, Netns};
+use crate::host::netns::Netns;
 use crate::host::sys;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
