@@ -37,6 +37,7 @@ mod ptp;
 mod pwctl;
 mod refused_request;
 mod refused_step;
+mod rogue_router;
 mod runtimes;
 mod scene;
 mod stopping;

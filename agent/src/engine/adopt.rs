@@ -14,7 +14,8 @@ use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, GuestRef,
 use uuid::Uuid;
 
 use super::Engine;
-use crate::engine::attach::{Wish, record};
+use crate::engine::attach::Wish;
+use crate::engine::decided::record;
 use crate::engine::ground::unreadable;
 use crate::engine::records::{Record, Write};
 use crate::guests::Guest;

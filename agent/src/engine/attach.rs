@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use pipewright_api::attachment::{Attachment, GuestIdentity, State};
-use pipewright_api::net::LinkName;
+use pipewright_api::attachment::{Attachment, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
@@ -14,13 +13,14 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::dhcp::given::Family;
+use crate::engine::decided;
 use crate::engine::entered::Entered;
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Durable, Record, Write};
 use crate::engine::timetable::Errand;
 use crate::host::netns::Netns;
 use crate::host::{Host, Refused, Within, mark};
-use crate::kinds::{self, Decision, Derived};
+use crate::kinds::{self, Derived};
 use crate::metrics;
 use crate::status;
 use crate::step;
@@ -175,7 +175,7 @@ impl<H: Host> Engine<H> {
         if record.attachment.state != State::Attached {
             return Ok(Known::Remains(record));
         }
-        let asked = without_what_came_by_itself(&wish.spec, &record);
+        let asked = decided::asked_again(&wish.spec, &record);
         let is_near = record.attachment.guest.netns_cookie == entered.facts.cookie;
         if asked == record.asked && is_near && record.attachment.fleet == wish.fleet {
             return Ok(match self.is_plugged(&record, &self.links().await?) {
@@ -202,7 +202,7 @@ impl<H: Host> Engine<H> {
         let alias = mark::alias(id, &wish.spec.ifname, wish.fleet.as_ref(), &guest);
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id), alias };
         let decision = kinds::plan(&wish.spec, &ground, derived)?;
-        Ok(record(id, wish, guest, far, decision))
+        Ok(decided::record(id, wish, guest, far, decision))
     }
 
     /// Writes the intent. From here on a crash is made good by the next start.
@@ -340,71 +340,6 @@ pub(super) fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
 /// A request whose work begins.
 pub(super) fn open_operation(id: Uuid, fingerprint: String) -> Operation {
     Operation { id, fingerprint, started_at: SystemTime::now(), answer: None, expected: None }
-}
-
-/// What is asked for, compared with an attachment: to ask for what it got by itself is to ask for the same.
-fn without_what_came_by_itself(spec: &AttachmentSpec, record: &Record) -> AttachmentSpec {
-    fn compared<T: Clone + PartialEq>(now: &Option<T>, first: &Option<T>, got: &Option<T>) -> Option<T> {
-        now.clone().filter(|_| first.is_some() || now != got)
-    }
-    let (first, got) = (&record.asked, &record.attachment.spec);
-    AttachmentSpec {
-        guest: first.guest.clone(),
-        kind: compared(&spec.kind, &first.kind, &got.kind),
-        host_ifname: compared(&spec.host_ifname, &first.host_ifname, &got.host_ifname),
-        mac: compared(&spec.mac, &first.mac, &got.mac),
-        mtu: compared(&spec.mtu, &first.mtu, &got.mtu),
-        ..spec.clone()
-    }
-}
-
-/// All there is to say of an attachment that is about to be made; `far` is the guest at the other end, and its link there.
-pub(super) fn record(
-    id: Uuid,
-    wish: &Wish,
-    guest: GuestIdentity,
-    far: Option<(GuestIdentity, LinkName)>,
-    decision: Decision,
-) -> Record {
-    let Decision { plan, kind, mode, host_end, mac, mtu } = decision;
-    let mut spec = AttachmentSpec {
-        kind: Some(kind),
-        mode,
-        host_ifname: host_end.clone(),
-        mac: Some(mac),
-        mtu: Some(mtu),
-        ..wish.spec.clone()
-    };
-    let (peer, peer_ifname) = far.unzip();
-    spec.peer.ifname = peer_ifname;
-    let attachment = Attachment {
-        id,
-        spec,
-        state: State::Attaching,
-        guest,
-        host_ifname: host_end,
-        mac,
-        mtu,
-        fleet: wish.fleet.clone(),
-        created_at: SystemTime::now(),
-        revision: 0,
-        plan: plan.iter().map(ToString::to_string).collect(),
-        observed: None,
-        leftovers: Vec::new(),
-        lease: None,
-        peer,
-        lease6: None,
-        traffic: Vec::new(),
-    };
-    Record {
-        attachment,
-        asked: wish.spec.clone(),
-        plan,
-        request: wish.request,
-        netns_id: None,
-        leases: Vec::new(),
-        changing: None,
-    }
 }
 
 fn made(record: &Record) -> Answer {

@@ -31,6 +31,7 @@ mod adopt;
 mod attach;
 mod converge;
 mod damage;
+mod decided;
 mod detach;
 mod doctor;
 mod entered;

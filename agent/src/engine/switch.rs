@@ -146,7 +146,7 @@ impl<H: Host> Engine<H> {
         let mut plan = Vec::new();
         if is_ours {
             let mac = MacAddr::derived(Uuid::new_v4().as_u64_pair().0);
-            plan.push(Step::EnsureBridge { bridge: name.clone(), kind: *kind, mac });
+            plan.extend(kinds::ensure_bridge(name, *kind, mac));
         }
         let Some(uplink) = uplink else { return Ok(plan) };
         if *kind == SwitchKind::LinuxBridge && !uplink.trunk.is_empty() {

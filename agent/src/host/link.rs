@@ -274,7 +274,7 @@ pub(super) fn create_veth(veth: &Veth, netns: impl AsFd, bridge: Option<u32>) ->
     peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
 
     let mut host = LinkMessage::default();
-    if veth.vlan.is_none() {
+    if veth.is_born_up() {
         host = up(host);
     }
     host.attributes = both(&veth.host_end, veth.host_mac);

@@ -19,6 +19,7 @@ mod guest_link;
 mod guest_request;
 mod guest_watch;
 mod holder;
+mod ignore_routers;
 pub mod kernel;
 pub mod link;
 mod lower;
@@ -52,6 +53,7 @@ mod verify;
 mod visit;
 mod vlan_link;
 pub mod watch;
+mod way;
 
 /// Takes steps. The tests wrap the real one to refuse or to die at a chosen step; there is no other.
 pub trait Host: Send + Sync + 'static {

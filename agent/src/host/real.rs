@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use pipewright_api::spec::SwitchKind;
+
 use crate::host::kernel::Kernel;
 use crate::host::{Host, Refused, Within, dhcp, ovs_steps};
 use crate::step::{Far, Place, Step};
@@ -42,8 +44,13 @@ impl Host for RealHost {
         // Neighbours in the list that the kernel takes at one place share one visit there.
         for run in steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)) {
             let begun = Instant::now();
+            // It is the first of its run: what made the bridge was Open vSwitch.
+            let passed_over = usize::from(self.is_foreign(&run[0]));
             let result = match run[0].place() {
-                Place::Host | Place::Guest => self.visit(within, run).await,
+                Place::Host | Place::Guest => self
+                    .visit(within, &run[passed_over..])
+                    .await
+                    .map_err(|refused| Refused { index: passed_over + refused.index, ..refused }),
                 Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
                 Place::Dhcp => dhcp::take(&self.kernel, within.guest, &run[0])
                     .await
@@ -64,14 +71,21 @@ impl Host for RealHost {
 }
 
 impl RealHost {
+    /// Whether the step would change a bridge of Open vSwitch that somebody else has made meanwhile.
+    fn is_foreign(&self, step: &Step) -> bool {
+        let Step::IgnoreRouters { link, switch: Some(SwitchKind::Ovs), .. } = step else { return false };
+        self.ovs.bridges().iter().any(|bridge| bridge.name == link.as_str() && !bridge.is_ours)
+    }
+
     /// Takes steps that all are for one place.
     async fn visit(&self, within: Within<'_>, steps: &[Step]) -> Result<(), Refused> {
+        let Some(first) = steps.first() else { return Ok(()) };
         let plain = steps.iter().map(|step| match step {
             Step::There { what, .. } => (**what).clone(),
             step => step.clone(),
         });
         let plain: Vec<Step> = plain.collect();
-        match whither(&steps[0]) {
+        match whither(first) {
             None => self.kernel.take(within, plain).await,
             Some(Far::Guest) => self.kernel.take(within.peer, plain).await,
             Some(Far::Host) => self.kernel.take_in_host(plain).await,

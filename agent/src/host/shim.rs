@@ -16,15 +16,16 @@ use rtnetlink::packet_route::link::{
 use crate::host::address::{self, Detection};
 use crate::host::link::{self, LinkFacts};
 use crate::host::netlink::{KernelError, Request, Requests};
+use crate::host::sysctl::LinkSettings;
 use crate::host::take::unless;
-use crate::host::{mark, neighbour, route, sysctl};
+use crate::host::{ignore_routers, mark, neighbour, route, sysctl};
 use crate::step::{GuestRoute, Reach, Shim};
 
 /// Makes one, or finds it made. The calling thread is in the host's namespace, whose settings it writes.
 ///
 /// # Errors
 /// EEXIST when the name is that of something else; the kernel's refusal.
-pub(super) fn ensure(host: &mut Requests, shim: &Shim) -> Result<(), KernelError> {
+pub(super) fn ensure(host: &mut Requests, settings: &LinkSettings, shim: &Shim) -> Result<(), KernelError> {
     let parent = link::index(host, &shim.parent)?;
     let made = host.request(&create(shim, parent)).map(drop);
     unless(libc::EEXIST, made)?;
@@ -37,8 +38,7 @@ pub(super) fn ensure(host: &mut Requests, shim: &Shim) -> Result<(), KernelError
     let name = shim.link.as_str();
     sysctl::set_ipv4(name, "arp_filter", 1)?;
     sysctl::set_ipv4(name, "rp_filter", 1)?;
-    // A kernel without IPv6 has neither the setting nor routers to hear.
-    unless(libc::ENOENT, sysctl::set_ipv6(name, "accept_ra", 0))?;
+    ignore_routers::ignore(settings, &shim.link)?;
     unless(
         libc::EAFNOSUPPORT,
         host.request(&link::change(found.index, vec![link::without_link_local()])).map(drop),

@@ -2,9 +2,11 @@
 //!
 //! Opened one name at a time from a directory: a link's name may contain dots and never becomes part of a path.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use pipewright_api::net::LinkName;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -15,6 +17,8 @@ const IPV4_CONF: &str = "/proc/sys/net/ipv4/conf";
 const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC: u64 = 0x9fa0;
+/// How a folder is opened.
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// `sysctl -w net/ipv6/conf/LINK/SETTING=VALUE`, in the calling thread's network namespace.
 ///
@@ -61,10 +65,45 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
     }
 }
 
-fn open(conf: &str, link: &str, setting: &str, mode: OFlags) -> Result<std::fs::File, KernelError> {
+/// The folder of the links' own settings in the network namespace in which it was opened. It stays that one's on a thread that
+/// has entered another since.
+#[derive(Debug)]
+pub(super) struct LinkSettings(Option<OwnedFd>);
+
+impl LinkSettings {
+    /// Those of IPv6; without IPv6, there are none.
+    ///
+    /// # Errors
+    /// What open(2) says; EINVAL when the folder is not the kernel's.
+    pub(super) fn open_ipv6() -> Result<Self, KernelError> {
+        match open_folder(IPV6_CONF) {
+            Ok(folder) => Ok(Self(Some(folder))),
+            Err(error) if error.errno == libc::ENOENT => Ok(Self(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `sysctl -w net/ipv6/conf/LINK/SETTING=VALUE`; nothing for a link without IPv6, as one with an MTU below 1280 bytes is.
+    ///
+    /// # Errors
+    /// EROFS when /proc/sys is read-only for the agent.
+    pub(super) fn set(&self, link: &LinkName, setting: &str, value: u8) -> Result<(), KernelError> {
+        let Some(all) = &self.0 else { return Ok(()) };
+        match openat(all, link.as_str(), OFlags::PATH | FOLDER, Mode::empty()) {
+            Ok(link) => Ok(open_in(&link, setting, OFlags::WRONLY)?.write_all(value.to_string().as_bytes())?),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn open(conf: &str, link: &str, setting: &str, mode: OFlags) -> Result<File, KernelError> {
     let link = link_folder(conf, link, OFlags::PATH)?;
-    let file = openat(&link, setting, mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(file.into())
+    open_in(&link, setting, mode)
+}
+
+fn open_in(link: impl AsFd, setting: &str, mode: OFlags) -> Result<File, KernelError> {
+    Ok(openat(link, setting, mode | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
 /// The folder of a link's own settings in one below /proc/sys/net.
@@ -72,10 +111,13 @@ fn open(conf: &str, link: &str, setting: &str, mode: OFlags) -> Result<std::fs::
 /// # Errors
 /// ENOENT when there is no such folder or link; EINVAL when the folder is not the kernel's.
 pub(super) fn link_folder(folder: &str, link: &str, mode: OFlags) -> Result<OwnedFd, KernelError> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let all = openat(CWD, folder, OFlags::PATH | flags, Mode::empty())?;
+    Ok(openat(open_folder(folder)?, link, mode | FOLDER, Mode::empty())?)
+}
+
+fn open_folder(folder: &str) -> Result<OwnedFd, KernelError> {
+    let all = openat(CWD, folder, OFlags::PATH | FOLDER, Mode::empty())?;
     if rustix::fs::fstatfs(&all)?.f_type.cast_unsigned() != PROC {
         return Err(KernelError::new(libc::EINVAL, format!("{folder} is not the kernel's")));
     }
-    Ok(openat(&all, link, mode | flags, Mode::empty())?)
+    Ok(all)
 }

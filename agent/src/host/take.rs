@@ -14,10 +14,10 @@ use crate::host::kernel::Inner;
 use crate::host::link::{LinkFacts, Operstate};
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::Netns;
-use crate::host::nic::Way;
 use crate::host::verify::{self, Difference};
 use crate::host::visit::Whither;
 use crate::host::watch::{Seen, Which};
+use crate::host::way::Way;
 use crate::host::{
     Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, shim, sys,
     sysctl, vlan_link,
@@ -40,7 +40,7 @@ pub(super) struct Run {
     is_for_host: bool,
     /// Where the other end of a pair is to be.
     far: Option<Netns>,
-    way: Way,
+    pub(super) way: Way,
     /// What takes long to close.
     pub(super) close_later: Vec<OwnedFd>,
 }
@@ -79,7 +79,7 @@ impl Run {
         self.guest.as_mut().ok_or_else(gone)
     }
 
-    /// Takes all steps; the other end of a pair goes to `far`, a NIC by a `way` that was opened in the host for these steps.
+    /// Takes all steps; the other end of a pair goes to `far`; the `way` was opened in the host for these steps.
     /// What they leave to be closed is closed when the thread ends, after the answer.
     pub(super) fn take(&mut self, far: Option<Netns>, way: Way, steps: &[Step]) -> Result<(), Refused> {
         if let Some(first) = steps.iter().position(needs_guest) {
@@ -132,6 +132,9 @@ impl Run {
             Step::EnsureBridge { bridge, mac, .. } => bridge::ensure(&mut self.host, bridge, *mac),
             Step::ReleaseBridge { bridge, .. } => bridge::to_release(&mut self.host, bridge)
                 .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
+            Step::IgnoreRouters { link, switch, sets_up } => {
+                return self.ignore_routers(step, link, *switch, *sets_up);
+            }
             Step::FilterVlans { bridge, uplink } => return self.filter_vlans(step, bridge, uplink.as_ref()),
             Step::PassVlans { bridge, uplink } => bridge::pass_vlans(&mut self.host, bridge, uplink.as_ref()),
             Step::JoinVlans { port, vlan } => port_vlans::join(&mut self.host, port, vlan),
@@ -149,7 +152,7 @@ impl Run {
                 (Some(guest), Some(far)) => pair::create(&mut guest.requests, far, pair),
                 (None, _) | (_, None) => return Err(StepError::GuestGone),
             },
-            Step::EnsureShim(shim) => shim::ensure(&mut self.host, shim),
+            Step::EnsureShim(shim) => self.ensure_shim(shim),
             Step::ReleaseShim { link } => shim::to_release(&mut self.host, link)
                 .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
             Step::AddReach(reach) => shim::add_route(&mut self.host, reach),
@@ -168,7 +171,7 @@ impl Run {
                 None => Ok(()),
             },
             Step::EnsureVlanLink { link, parent, vlan } => {
-                return vlan_link::ensure(&mut self.host, link, parent, *vlan, || step.to_string());
+                return self.ensure_vlan_link(step, link, parent, *vlan);
             }
             Step::ReleaseVlanLink { link } => vlan_link::to_release(&mut self.host, link)
                 .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),

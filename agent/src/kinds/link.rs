@@ -73,8 +73,8 @@ impl<'a> Link<'a> {
         self.spec.uplink.link().ok_or_else(missing)
     }
 
-    pub(super) fn ensure_bridge(&self, bridge: &LinkName, kind: SwitchKind) -> Step {
-        Step::EnsureBridge { bridge: bridge.clone(), kind, mac: self.ground.bridge_mac }
+    pub(super) fn ensure_bridge(&self, bridge: &LinkName, kind: SwitchKind) -> [Step; 2] {
+        ensure_bridge(bridge, kind, self.ground.bridge_mac)
     }
 
     /// A pair; the host's end is born into the linux bridge, if there is one.
@@ -188,6 +188,14 @@ impl<'a> Link<'a> {
         let host_end = kind.has_host_end(&self.spec.uplink).then(|| self.host_end.clone());
         Decision { plan, kind, mode, host_end, mac: self.mac, mtu: self.mtu }
     }
+}
+
+/// A bridge of ours, on which the host hears no routers before it has a port.
+pub fn ensure_bridge(bridge: &LinkName, kind: SwitchKind, mac: MacAddr) -> [Step; 2] {
+    [
+        Step::EnsureBridge { bridge: bridge.clone(), kind, mac },
+        Step::IgnoreRouters { link: bridge.clone(), switch: Some(kind), sets_up: false },
+    ]
 }
 
 /// What of the other end's addresses no subnet of one's own contains, but some address of one's own can speak to.

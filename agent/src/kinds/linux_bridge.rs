@@ -17,7 +17,7 @@ pub(super) fn plan(
     let bridge = link.bridge()?;
     let mut plan = Vec::new();
     if bridge_is_ours {
-        plan.push(link.ensure_bridge(bridge, SwitchKind::LinuxBridge));
+        plan.extend(link.ensure_bridge(bridge, SwitchKind::LinuxBridge));
     }
     if link.spec.vlan.is_some() {
         plan.extend(filter_vlans(bridge, bridge_is_ours, filtering, uplink)?);

@@ -33,6 +33,7 @@ mod tests_on_links;
 mod vlan;
 
 pub use direct::{Candidate, Direct};
+pub use link::ensure_bridge;
 use link::{Link, uncovered};
 pub use linux_bridge::filter_vlans;
 pub use parent::{Neighbour, Parent, VlanLink};

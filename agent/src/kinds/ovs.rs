@@ -7,7 +7,7 @@ use super::{Decision, Link};
 use crate::step::{Ends, Port, Step};
 use crate::switches::ovs::Purpose;
 
-/// `ip link add … type veth …`, `ovs-vsctl add-port BRIDGE …`, and the guest's side while ovs-vswitchd works.
+/// `ip link add … type veth …`, `sysctl -w …`, `ovs-vsctl add-port BRIDGE …`, and the guest's side while ovs-vswitchd works.
 pub(super) fn plan(link: &Link<'_>, bridge_is_ours: bool, userspace: bool) -> Result<Decision, Failure> {
     let Some(vlan) = link.spec.vlan.clone() else {
         let why = format!(
@@ -29,9 +29,12 @@ pub(super) fn plan(link: &Link<'_>, bridge_is_ours: bool, userspace: bool) -> Re
     };
     let mut plan = Vec::new();
     if bridge_is_ours {
-        plan.push(link.ensure_bridge(bridge, SwitchKind::Ovs));
+        plan.extend(link.ensure_bridge(bridge, SwitchKind::Ovs));
     }
-    plan.extend([Step::CreateVeth(veth.clone()), Step::PlugPort(port.clone())]);
+    plan.push(Step::CreateVeth(veth.clone()));
+    // In the userspace datapath a port stays a link on which the host hears.
+    plan.push(Step::IgnoreRouters { link: veth.host_end.clone(), switch: None, sets_up: true });
+    plan.push(Step::PlugPort(port.clone()));
     plan.extend(link.configure(userspace));
     plan.extend([link.verify(Ends::Pair(veth.clone())), Step::AwaitPort(port)]);
     plan.push(Step::AwaitForwarding { host_end: veth.host_end.clone() });

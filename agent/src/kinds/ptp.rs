@@ -44,6 +44,9 @@ fn plan(link: &Link<'_>, whither: Far, far_name: LinkName, enable_ipv6: bool) ->
     let routes: Vec<GuestRoute> = uncovered(own, others).map(route).collect();
 
     let mut plan = vec![Step::CreatePair(Pair { id, near: near.clone(), far: far.clone(), whither })];
+    if whither == Far::Host {
+        plan.push(Step::IgnoreRouters { link: far_name.clone(), switch: None, sets_up: false });
+    }
     if enable_ipv6 && own.iter().any(|address| address.addr().is_ipv6()) {
         plan.push(there(Step::EnableIpv6 { ifname: far_name.clone() }));
     }

@@ -184,14 +184,14 @@ fn a_port_with_a_vlan_is_born_down_and_never_in_the_default_vlan() {
 
     let host_end = decision.host_end.unwrap();
     let lines: Vec<String> = decision.plan.iter().map(ToString::to_string).collect();
-    assert_eq!(lines[1], "ip link set br0 type bridge vlan_filtering 1");
+    assert_eq!(lines[2], "ip link set br0 type bridge vlan_filtering 1");
     assert!(
-        lines[2].starts_with(&format!("ip link add {host_end} ")) && !lines[2].contains(" up "),
+        lines[3].starts_with(&format!("ip link add {host_end} ")) && !lines[3].contains(" up "),
         "{}",
-        lines[2]
+        lines[3]
     );
     assert_eq!(
-        lines[3],
+        lines[4],
         format!(
             "bridge vlan add dev {host_end} vid 100 pvid untagged, and none else; ip link set {host_end} up"
         )
@@ -206,6 +206,35 @@ fn a_port_with_a_vlan_is_born_down_and_never_in_the_default_vlan() {
             "ip link del br0 if it is ours and without ports".to_owned(),
         ]
     );
+}
+
+fn deaf(link: &str) -> String {
+    format!(
+        "sysctl -w net/ipv6/conf/{link}/accept_ra=0 net/ipv6/conf/{link}/autoconf=0 \
+         net/ipv6/conf/{link}/accept_redirects=0"
+    )
+}
+
+#[test]
+fn on_a_bridge_of_ours_the_host_hears_no_router_before_there_is_a_port() {
+    let missing = lines(&spec(|_| ()), &ground(Bridge::Missing(SwitchKind::LinuxBridge)));
+    let foreign = lines(&spec(|_| ()), &ground(LINUX));
+
+    assert_eq!(missing[1], deaf("br0"));
+    assert!(missing[2].contains(" up master br0 "), "{}", missing[2]);
+    assert!(!foreign.iter().any(|line| line.contains("sysctl")), "{foreign:?}");
+}
+
+#[test]
+fn on_a_port_of_open_vswitch_the_host_hears_no_router_from_before_it_is_up() {
+    let decision = plan(&in_vlan(100), &ground(USERSPACE), derived()).unwrap();
+
+    let end = decision.host_end.unwrap();
+    let lines: Vec<String> = decision.plan.iter().map(ToString::to_string).collect();
+    assert_eq!(lines[1], deaf("br0"));
+    assert!(!lines[2].contains(" up "), "{}", lines[2]);
+    assert_eq!(lines[3], format!("{}; ip link set {end} up", deaf(end.as_str())));
+    assert!(lines[4].starts_with("ovs-vsctl add-port"), "{}", lines[4]);
 }
 
 #[test]

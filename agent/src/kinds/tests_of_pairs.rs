@@ -39,6 +39,10 @@ fn both_ends_are_born_in_place_and_each_knows_the_way_to_the_other() {
             format!(
                 "ip link add eth1 netns GUEST address {mac} mtu 1500 type veth peer name {far} address {far_mac} mtu 1500"
             ),
+            format!(
+                "sysctl -w net/ipv6/conf/{far}/accept_ra=0 net/ipv6/conf/{far}/autoconf=0 \
+                 net/ipv6/conf/{far}/accept_redirects=0"
+            ),
             format!("host: ip link set {far} up"),
             format!("host: ip addr add 198.51.100.1/32 dev {far}"),
             format!("host: ip route add 192.0.2.10/32 dev {far}"),

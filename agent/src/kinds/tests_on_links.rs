@@ -89,7 +89,14 @@ fn a_nic_and_a_sub_interface_that_an_attach_needs_are_let_go_of_in_reverse() {
     let decision = plan(&asked(in_vlan), &on(Found::Macvlan(parent)), derived()).unwrap();
 
     let begins: Vec<String> = decision.plan.iter().take(2).map(ToString::to_string).collect();
-    assert_eq!(begins, ["ip link set eth0 up", "ip link add link eth0 name eth0.100 up type vlan id 100"]);
+    assert_eq!(
+        begins,
+        [
+            "ip link set eth0 up",
+            "ip link add link eth0 name eth0.100 type vlan id 100; sysctl -w net/ipv6/conf/eth0.100/accept_ra=0 \
+             net/ipv6/conf/eth0.100/autoconf=0 net/ipv6/conf/eth0.100/accept_redirects=0; ip link set eth0.100 up"
+        ]
+    );
     assert!(decision.plan[2].to_string().starts_with("ip link add link eth0.100 name eth1 netns GUEST"));
     assert_eq!(
         taken_back(&decision),

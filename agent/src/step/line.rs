@@ -6,7 +6,9 @@ use std::fmt;
 use pipewright_api::net::VlanId;
 use pipewright_api::spec::{RouteDetails, RouteKind, SwitchKind, Vlan};
 
-use super::{Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Reach, Shim, Step, Veth};
+use super::{
+    Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Reach, Shim, Step, Veth, WithoutRouters,
+};
 use crate::dhcp::given::{Family, Identity};
 
 /// Of linux/if.h.
@@ -29,6 +31,10 @@ impl fmt::Display for Step {
             }
             Self::ReleaseBridge { bridge, kind: SwitchKind::Ovs } => {
                 write!(f, "ovs-vsctl del-br {bridge} if it is ours and without ports")
+            }
+            Self::IgnoreRouters { link, sets_up, .. } => {
+                write!(f, "{}", WithoutRouters(link))?;
+                if *sets_up { write!(f, "; ip link set {link} up") } else { Ok(()) }
             }
             Self::FilterVlans { bridge, .. } => {
                 write!(f, "ip link set {bridge} type bridge vlan_filtering 1")
@@ -54,8 +60,8 @@ impl fmt::Display for Step {
                     f,
                     "ip link add link {parent} name {link} address {mac} type macvlan mode bridge; sysctl "
                 )?;
-                write!(f, "net/ipv4/conf/{link}/arp_filter=1 net/ipv4/conf/{link}/rp_filter=1 ")?;
-                write!(f, "net/ipv6/conf/{link}/accept_ra=0; ip link set {link} up")
+                write!(f, "net/ipv4/conf/{link}/arp_filter=1 net/ipv4/conf/{link}/rp_filter=1; ")?;
+                write!(f, "{}; ip link set {link} up", WithoutRouters(link))
             }
             Self::ReleaseShim { link } => write!(f, "ip link del {link} if it is ours"),
             Self::AddReach(Reach { destination, link, mac, source }) => {
@@ -87,7 +93,8 @@ impl fmt::Display for Step {
                 mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))
             }
             Self::EnsureVlanLink { link, parent, vlan } => {
-                write!(f, "ip link add link {parent} name {link} up type vlan id {vlan}")
+                write!(f, "ip link add link {parent} name {link} type vlan id {vlan}; ")?;
+                write!(f, "{}; ip link set {link} up", WithoutRouters(link))
             }
             Self::ReleaseVlanLink { link } => {
                 write!(f, "ip link del {link} if it is ours and nothing is on it")
@@ -183,8 +190,8 @@ impl fmt::Display for LeaseRequest {
 
 impl fmt::Display for Veth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, vlan, .. } = self;
-        let up = if vlan.is_some() { "" } else { " up" };
+        let Self { host_end, host_mac, guest_end, guest_mac, mtu, bridge, .. } = self;
+        let up = if self.is_born_up() { " up" } else { "" };
         write!(f, "ip link add {host_end} address {host_mac} mtu {mtu}{up}")?;
         if let Some(bridge) = bridge {
             write!(f, " master {bridge}")?;

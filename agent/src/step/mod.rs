@@ -24,6 +24,7 @@ mod nic;
 mod pair;
 mod place;
 mod route;
+mod routers;
 mod saved;
 mod sharing;
 mod shim;
@@ -39,6 +40,8 @@ pub use nic::{Kept, Move, Nic, NicState, Setting, WholeLink};
 pub use pair::{End, Far, Pair};
 pub use place::Place;
 pub use route::GuestRoute;
+pub use routers::OF_ROUTERS;
+use routers::WithoutRouters;
 pub use saved::SavedRoute;
 pub use sharing::{Shared, lent, needs};
 pub use shim::{Reach, Shim};
@@ -64,6 +67,16 @@ pub enum Step {
         bridge: LinkName,
         /// Who runs it.
         kind: SwitchKind,
+    },
+    /// Has the host hear no routers on a link of ours: no addresses, no routes and no redirects by IPv6. Link-local addresses
+    /// stay. A link that is not ours is left as it is.
+    IgnoreRouters {
+        /// The link.
+        link: LinkName,
+        /// Who runs it, if it is a bridge. ovs-vswitchd may still be about to make the link of one.
+        switch: Option<SwitchKind>,
+        /// It was born down, and is set up afterwards.
+        sets_up: bool,
     },
     /// Has a linux bridge of ours keep VLANs apart, if it has no ports of others: those would hear less.
     FilterVlans {
@@ -307,12 +320,20 @@ pub struct Veth {
     pub mtu: Mtu,
     /// The linux bridge that the host's end is born into.
     pub bridge: Option<LinkName>,
-    /// Its VLANs there. With some, the host's end is born down, so that it is never in the bridge's default VLAN.
+    /// Its VLANs there.
     #[serde(default)]
     pub vlan: Option<Vlan>,
     /// What the host's end says of itself; see [`crate::host::mark::alias`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
+}
+
+impl Veth {
+    /// Whether the host's end is born up. With VLANs it is not, so that it is never in the bridge's default one; and outside
+    /// of a bridge it is not, so that the host never hears the guest on it.
+    pub fn is_born_up(&self) -> bool {
+        self.bridge.is_some() && self.vlan.is_none()
+    }
 }
 
 /// A port of an Open vSwitch bridge.

@@ -8,6 +8,7 @@ impl Step {
         match self {
             Self::EnsureBridge { .. } => "ensure_bridge",
             Self::ReleaseBridge { .. } => "release_bridge",
+            Self::IgnoreRouters { .. } => "ignore_routers",
             Self::FilterVlans { .. } => "filter_vlans",
             Self::PassVlans { .. } => "pass_vlans",
             Self::CreateVeth(_) => "create_veth",

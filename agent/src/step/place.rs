@@ -29,6 +29,7 @@ impl Step {
             | Self::AwaitPort(_) => Place::Ovs,
             Self::EnsureBridge { kind: SwitchKind::LinuxBridge, .. }
             | Self::ReleaseBridge { kind: SwitchKind::LinuxBridge, .. }
+            | Self::IgnoreRouters { .. }
             | Self::FilterVlans { .. }
             | Self::PassVlans { .. }
             | Self::CreateVeth(_)

@@ -33,6 +33,7 @@ impl Step {
             Self::PassVlans { bridge, .. } => Some(Shared::Filtering(bridge)),
             Self::ReleaseShim { link } => Some(Shared::Link(link)),
             Self::EnsureBridge { .. }
+            | Self::IgnoreRouters { .. }
             | Self::FilterVlans { .. }
             | Self::CreateVeth(_)
             | Self::CreatePair(_)
@@ -102,6 +103,7 @@ impl Step {
             Self::SetHostLinkUp { link } => [Some(Shared::Link(link)), None],
             Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
+            | Self::IgnoreRouters { .. }
             | Self::CreatePair(_)
             | Self::ReleaseShim { .. }
             | Self::RemoveReach(_)

@@ -49,6 +49,7 @@ impl Step {
             | Self::VerifyTraffic(_)
             | Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
+            | Self::IgnoreRouters { .. }
             | Self::JoinVlans { .. }
             // What is set on the other end goes with it.
             | Self::There { .. }

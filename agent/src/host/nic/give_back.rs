@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::link::{self, NicLink, UP};
-use super::{Home, Radios, objects, settings};
+use super::{Radios, objects, settings};
 use crate::host::link::change;
 use crate::host::netlink::{Answer, KernelError, Request, Requests};
+use crate::host::way::Home;
 use crate::host::{guest_link, saved_route, sysctl};
 use crate::step::{Nic, SavedRoute};
 

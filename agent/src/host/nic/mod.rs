@@ -12,10 +12,8 @@ mod objects;
 mod radio;
 mod settings;
 mod users;
-mod way;
 
 pub(super) use give_back::give_back;
 pub(super) use lend::{lend, mark, set_guest_link};
 pub use look::{NicFacts, Obstacle};
 pub(in crate::host) use radio::Radios;
-pub(super) use way::{Home, Way};

@@ -1,0 +1,77 @@
+//! What was decided, as a record that says all of it; and whether another request asks for the same.
+
+use std::time::SystemTime;
+
+use pipewright_api::attachment::{Attachment, GuestIdentity, State};
+use pipewright_api::net::LinkName;
+use pipewright_api::spec::AttachmentSpec;
+use uuid::Uuid;
+
+use crate::engine::attach::Wish;
+use crate::engine::records::Record;
+use crate::kinds::Decision;
+
+/// What is asked for, compared with an attachment: to ask for what it got by itself is to ask for the same.
+pub(super) fn asked_again(spec: &AttachmentSpec, record: &Record) -> AttachmentSpec {
+    fn compared<T: Clone + PartialEq>(now: &Option<T>, first: &Option<T>, got: &Option<T>) -> Option<T> {
+        now.clone().filter(|_| first.is_some() || now != got)
+    }
+    let (first, got) = (&record.asked, &record.attachment.spec);
+    AttachmentSpec {
+        guest: first.guest.clone(),
+        kind: compared(&spec.kind, &first.kind, &got.kind),
+        host_ifname: compared(&spec.host_ifname, &first.host_ifname, &got.host_ifname),
+        mac: compared(&spec.mac, &first.mac, &got.mac),
+        mtu: compared(&spec.mtu, &first.mtu, &got.mtu),
+        ..spec.clone()
+    }
+}
+
+/// All there is to say of an attachment that is about to be made; `far` is the guest at the other end, and its link there.
+pub(super) fn record(
+    id: Uuid,
+    wish: &Wish,
+    guest: GuestIdentity,
+    far: Option<(GuestIdentity, LinkName)>,
+    decision: Decision,
+) -> Record {
+    let Decision { plan, kind, mode, host_end, mac, mtu } = decision;
+    let mut spec = AttachmentSpec {
+        kind: Some(kind),
+        mode,
+        host_ifname: host_end.clone(),
+        mac: Some(mac),
+        mtu: Some(mtu),
+        ..wish.spec.clone()
+    };
+    let (peer, peer_ifname) = far.unzip();
+    spec.peer.ifname = peer_ifname;
+    let attachment = Attachment {
+        id,
+        spec,
+        state: State::Attaching,
+        guest,
+        host_ifname: host_end,
+        mac,
+        mtu,
+        fleet: wish.fleet.clone(),
+        created_at: SystemTime::now(),
+        revision: 0,
+        plan: plan.iter().map(ToString::to_string).collect(),
+        observed: None,
+        leftovers: Vec::new(),
+        lease: None,
+        peer,
+        lease6: None,
+        traffic: Vec::new(),
+    };
+    Record {
+        attachment,
+        asked: wish.spec.clone(),
+        plan,
+        request: wish.request,
+        netns_id: None,
+        leases: Vec::new(),
+        changing: None,
+    }
+}
