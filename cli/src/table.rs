@@ -39,7 +39,7 @@ pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
             spec.guest.clone(),
             spec.ifname.clone(),
             or_dash(&addresses(attachment).join(" ")),
-            attachment.mac.clone(),
+            or_dash(&attachment.mac),
             uplink(&spec),
             vlan(&spec),
             or_dash(&attachment.host_ifname),
@@ -82,10 +82,11 @@ pub(crate) fn addresses(attachment: &wire::Attachment) -> Vec<&str> {
     all
 }
 
-/// What the link is on; a link of the host's own is on nothing.
+/// What the link is on, and in which partition of InfiniBand; a link of the host's own is on nothing.
 fn uplink(spec: &wire::AttachmentSpec) -> String {
     match spec.kind() {
         wire::Kind::Direct => format!("{} (direct)", spec.uplink),
+        wire::Kind::Ipoib if spec.pkey != 0 => format!("{} (pkey {:#06x})", spec.uplink, spec.pkey),
         _ => spec.uplink.clone(),
     }
 }

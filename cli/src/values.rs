@@ -10,7 +10,7 @@ use pipewright_wait::args::unquoted;
 pub(crate) use pipewright_wait::args::{checked, duration};
 
 /// Kinds as they are typed.
-const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp or direct";
+const KINDS: &str = "auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp, direct or ipoib";
 
 /// A kind of link; `None` for `auto`.
 pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
@@ -24,7 +24,7 @@ pub(crate) fn kind(text: &str) -> Result<Auto<Kind>, String> {
         "dummy" => Ok(Auto(Some(Kind::Dummy))),
         "ptp" => Ok(Auto(Some(Kind::Ptp))),
         "direct" => Ok(Auto(Some(Kind::Direct))),
-        "ipoib" => Err(format!("{text} is not in this version: use {KINDS}")),
+        "ipoib" => Ok(Auto(Some(Kind::Ipoib))),
         _ => Err(format!("use {KINDS}")),
     }
 }
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_that_is_not_built_says_so() {
-        assert_eq!(kind("ipoib"), Err(format!("ipoib is not in this version: use {KINDS}")));
+    fn a_kind_that_there_is_not_is_answered_with_those_that_there_are() {
+        assert_eq!(kind("ipoib"), Ok(Auto(Some(Kind::Ipoib))));
         assert_eq!(kind("geneve"), Err(format!("use {KINDS}")));
     }
 

@@ -25,10 +25,10 @@ pub struct Attachment {
     pub guest: GuestIdentity,
     /// The host's end; `None` for a kind without one.
     pub host_ifname: Option<LinkName>,
-    /// The guest's link's MAC address.
-    pub mac: MacAddr,
-    /// Of the guest's link, and of its host's end.
-    pub mtu: Mtu,
+    /// The guest's link's MAC address; `None` for an IPoIB link, whose hardware address is of another kind.
+    pub mac: Option<MacAddr>,
+    /// Of the guest's link, and of its host's end; `None` for an IPoIB link, whose driver decides.
+    pub mtu: Option<Mtu>,
     /// The fleet that wants it.
     pub fleet: Option<FleetName>,
     /// When it was asked for.

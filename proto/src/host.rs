@@ -62,6 +62,8 @@ pub struct HostLink {
     pub name: String,
     /// As the kernel shows it; empty for a link without one.
     pub mac: String,
+    /// `ether`, `infiniband`, `loopback` …, or the number of linux/if_arp.h; empty from an older agent.
+    pub hardware: String,
     /// Bytes.
     pub mtu: u32,
     /// RFC 2863.

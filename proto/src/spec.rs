@@ -13,13 +13,15 @@ use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_t
 
 mod addressing;
 mod guest;
+mod pkey;
 mod route;
 mod uplink;
 
 pub use addressing::{Addressing, DuplicateCheck};
 pub use guest::{ContainerdRef, GuestRef};
+pub use pkey::PartitionKey;
 pub use route::{Route, RouteDetails, RouteKind, RouteScope, TableId};
-pub use uplink::{IpvlanMode, MacvlanMode, Mode, Uplink};
+pub use uplink::{IpoibMode, IpvlanMode, MacvlanMode, Mode, Uplink};
 
 /// One link that is wanted in one guest. Built by [`crate::convert`] from the wire, which refuses what does not fit
 /// together.
@@ -33,17 +35,20 @@ pub struct AttachmentSpec {
     pub uplink: Uplink,
     /// `None`: found from the uplink.
     pub kind: Option<Kind>,
-    /// How a macvlan or ipvlan shares its parent; `None`: bridge or l2. No other kind has one.
+    /// How a macvlan or ipvlan shares its parent, or an IPoIB link sends; `None`: bridge, l2 or datagram. No other kind has one.
     #[serde(default)]
     pub mode: Option<Mode>,
     /// `None`: derived from the attachment's id; only a veth pair has a host's end.
     pub host_ifname: Option<LinkName>,
-    /// `None`: derived from the attachment's id.
+    /// `None`: derived from the attachment's id; an IPoIB link has none.
     pub mac: Option<MacAddr>,
-    /// `None`: the uplink's.
+    /// `None`: the uplink's; of an IPoIB link, the driver's.
     pub mtu: Option<Mtu>,
     /// `None`: untagged, which Open vSwitch does not have.
     pub vlan: Option<Vlan>,
+    /// The partition that an IPoIB link is in; `None`: that of the uplink. No other kind has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkey: Option<PartitionKey>,
     /// Addresses of the guest's end.
     pub addressing: Addressing,
     /// Addresses of the prefixes that routers advertise, too.
@@ -76,6 +81,8 @@ impl AttachmentSpec {
         match (self.kind, &self.uplink) {
             (Some(kind), _) => Some(kind),
             (None, Uplink::Dummy) => Some(Kind::Dummy),
+            // Nothing else has partitions.
+            (None, Uplink::Link(_) | Uplink::Mac(_)) if self.pkey.is_some() => Some(Kind::Ipoib),
             (None, Uplink::Mac(_)) => Some(Kind::Macvlan),
             (None, Uplink::Host | Uplink::Guest(_)) => Some(Kind::Ptp),
             (None, Uplink::Link(_)) => None,
@@ -103,6 +110,8 @@ pub enum Kind {
     Ptp,
     /// A link of the host itself.
     Direct,
+    /// IP over InfiniBand, on a link of the host.
+    Ipoib,
 }
 
 impl Kind {
@@ -111,7 +120,7 @@ impl Kind {
         match self {
             Self::LinuxBridge | Self::Ovs => true,
             Self::Ptp => *uplink == Uplink::Host,
-            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Direct => false,
+            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Direct | Self::Ipoib => false,
         }
     }
 
@@ -120,7 +129,13 @@ impl Kind {
         match self {
             Self::LinuxBridge => Some(SwitchKind::LinuxBridge),
             Self::Ovs => Some(SwitchKind::Ovs),
-            Self::Macvlan | Self::Ipvlan | Self::Vlan | Self::Dummy | Self::Ptp | Self::Direct => None,
+            Self::Macvlan
+            | Self::Ipvlan
+            | Self::Vlan
+            | Self::Dummy
+            | Self::Ptp
+            | Self::Direct
+            | Self::Ipoib => None,
         }
     }
 }
@@ -136,6 +151,7 @@ impl fmt::Display for Kind {
             Self::Dummy => "dummy",
             Self::Ptp => "ptp",
             Self::Direct => "direct",
+            Self::Ipoib => "ipoib",
         })
     }
 }

@@ -86,6 +86,7 @@ impl Seat {
             host_ifname: None,
             mac: None,
             mtu: None,
+            pkey: None,
             vlan,
             addressing: Addressing::Static(vec![address]),
             slaac: false,

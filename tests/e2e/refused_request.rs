@@ -159,9 +159,14 @@ fn what_does_not_fit_the_bridge_is_refused_without_any_effect() -> Result<()> {
             let status = agent.attach(request.clone()).await.err().with_context(|| format!("{request:?}"))?;
             assert_eq!(named_field(&status)?, field, "{status}");
         }
-        for (uplink, reason) in [("eth1", Reason::NotSupportedHere), ("nosuch0", Reason::NoUplink)] {
-            let bridged = fitting(&guest, uplink, |spec| spec.kind = wire::Kind::LinuxBridge.into());
-            let status = agent.attach(bridged).await.err().context(uplink)?;
+        for (uplink, kind, reason) in [
+            ("eth1", wire::Kind::LinuxBridge, Reason::NotSupportedHere),
+            ("eth1", wire::Kind::Ipoib, Reason::NotSupportedHere),
+            ("nosuch0", wire::Kind::LinuxBridge, Reason::NoUplink),
+            ("nosuch0", wire::Kind::Ipoib, Reason::NoUplink),
+        ] {
+            let unfit = fitting(&guest, uplink, |spec| spec.kind = kind.into());
+            let status = agent.attach(unfit).await.err().context(uplink)?;
             let failure = Failure::from_status(&status).context("a refusal")?;
             assert_eq!(failure.reason(), reason, "{failure}");
             assert!(failure.message().contains(uplink), "{failure}");

@@ -126,6 +126,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         host_ifname: None,
         mac: None,
         mtu: None,
+        pkey: None,
         vlan: (!uplink.starts_with("br")).then(|| Vlan::Access(VlanId::try_from(100).expect(parsed))),
         addressing: Addressing::Static(vec![address.parse().expect(parsed)]),
         slaac: false,

@@ -176,6 +176,7 @@ fn spec(
         routes: plugged.routes.clone(),
         duplicate_check: DuplicateCheck::Off,
         host_reach: false,
+        pkey: None,
         peer: Peer::default(),
         labels: Labels::default(),
     })

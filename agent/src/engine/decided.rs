@@ -40,8 +40,8 @@ pub(super) fn record(
         kind: Some(kind),
         mode,
         host_ifname: host_end.clone(),
-        mac: Some(mac),
-        mtu: Some(mtu),
+        mac,
+        mtu,
         ..wish.spec.clone()
     };
     let (peer, peer_ifname) = far.unzip();

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use crate::host::Host;
 use crate::host::facts::GuestFacts;
+use crate::host::hardware::Hardware;
 use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::kinds::{Bridge, Filtering, Found, Ground, Peer};
@@ -64,6 +65,7 @@ impl<H: Host> Engine<H> {
             Some(Kind::Macvlan) => return Ok(Found::Macvlan(self.parent(spec, None).await?)),
             Some(Kind::Ipvlan) => return Ok(Found::Ipvlan(self.parent(spec, None).await?)),
             Some(Kind::Vlan) => return Ok(Found::Vlan(self.parent(spec, None).await?)),
+            Some(Kind::Ipoib) => return Ok(Found::Ipoib(self.infiniband(spec, seen).await?)),
             Some(Kind::Dummy) => return Ok(Found::Nothing),
             Some(Kind::Ptp) => return Ok(Found::Host),
             Some(Kind::Direct) => return Ok(Found::Direct(self.whole(spec).await?)),
@@ -75,6 +77,9 @@ impl<H: Host> Engine<H> {
                     self.may_filter(name, &bridge).await?;
                 }
                 Ok(Found::Bridge(bridge))
+            }
+            (Err(link), None) if link.hardware == Hardware::Infiniband => {
+                Ok(Found::Ipoib(self.infiniband(spec, Some(*link)).await?))
             }
             (Err(link), None) => Ok(Found::Macvlan(self.parent(spec, Some(*link)).await?)),
             (Err(link), Some(_)) => Err(other_than_a_bridge(&link)),

@@ -6,6 +6,7 @@ use pipewright_api::spec::{AttachmentSpec, Uplink, Vlan};
 
 use super::Engine;
 use crate::engine::ground::unreadable;
+use crate::host::hardware::Hardware;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
 use crate::kinds::{Neighbour, Parent, VlanLink};
@@ -72,6 +73,40 @@ impl<H: Host> Engine<H> {
             is_raised: !link.up || self.shelf.is_raised(&name),
             neighbours: self.neighbours(&name, vlan.as_ref()),
             vlan,
+            link: name,
+        })
+    }
+
+    /// The link of InfiniBand that the uplink means, which may have been looked at already.
+    ///
+    /// # Errors
+    /// NO_UPLINK, UPLINK_BUSY with the holder, NOT_SUPPORTED_HERE, INVALID_FIELD.
+    pub(super) async fn infiniband(
+        &self,
+        spec: &AttachmentSpec,
+        seen: Option<LinkFacts>,
+    ) -> Result<Parent, Failure> {
+        let link = match seen {
+            Some(link) => link,
+            None => self.meant_link(&spec.uplink).await?,
+        };
+        let name: LinkName = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
+        let unfit = |why: &str| Failure::new(Reason::NotSupportedHere, format!("{name} is {why}"));
+        if link.hardware != Hardware::Infiniband {
+            return Err(unfit("no link of InfiniBand, so no IPoIB link can be on it"));
+        }
+        if link.parent.is_some() {
+            return Err(unfit(
+                "an IPoIB link on another, and the kernel takes no further ones: name that other",
+            ));
+        }
+        Ok(Parent {
+            addresses: Vec::new(),
+            mtu: link.mtu,
+            mac: None,
+            is_raised: !link.up || self.shelf.is_raised(&name),
+            neighbours: self.neighbours(&name, None),
+            vlan: None,
             link: name,
         })
     }
@@ -152,7 +187,9 @@ impl<H: Host> Engine<H> {
 
 /// Hardware, or what stands for it on a host that is a container itself. What is on another link has its address often.
 fn is_physical(link: &LinkFacts) -> bool {
-    matches!(link.kind.as_str(), "" | "veth") && link.is_ethernet && !mark::is_ours(link.group)
+    matches!(link.kind.as_str(), "" | "veth")
+        && link.hardware == Hardware::Ethernet
+        && !mark::is_ours(link.group)
 }
 
 /// Refuses what can be nobody's parent.
@@ -162,7 +199,7 @@ fn usable(link: &LinkFacts) -> Result<(), Failure> {
         let why = format!("{name} is the host's end of a link of ours: give a bridge or a NIC");
         return Err(Failure::field("spec.uplink", why));
     }
-    if !link.is_ethernet {
+    if link.hardware != Hardware::Ethernet {
         let text = format!("{name} is no Ethernet link, so no guest's link can be on it");
         return Err(Failure::new(Reason::NotSupportedHere, text));
     }

@@ -68,6 +68,7 @@ impl<H: Host> Engine<H> {
             uplinks.push(HostLink {
                 name: link.name.clone(),
                 mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+                hardware: link.hardware.to_string(),
                 mtu: link.mtu,
                 operstate: link.operstate.to_string(),
                 addresses: addresses.iter().map(|address| address.net).collect(),

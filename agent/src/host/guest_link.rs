@@ -9,23 +9,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pipewright_api::net::LinkName;
-use pipewright_api::spec::{IpvlanMode, MacvlanMode};
+use pipewright_api::spec::{IpoibMode, IpvlanMode, MacvlanMode, PartitionKey};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute, LinkInfo, LinkMessage,
-    MacVlanMode,
+    InfoData, InfoIpVlan, InfoIpoib, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode,
+    IpoibMode as KernelIpoibMode, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
 };
 use uuid::Uuid;
 
 use crate::host::guest_events::{GuestEvents, LINKS};
 use crate::host::link::{self, LinkFacts, Operstate};
-use crate::host::mark;
 use crate::host::netlink::{KernelError, Request, Requests};
+use crate::host::{mark, sysctl};
 use crate::step::{GuestLink, LinkType, StepError};
 
 /// How long a MAC address may stay in use on a parent: until the kernel has taken a dead guest's namespace apart.
 const MAC_IS_FREE: Duration = Duration::from_secs(5);
+/// How long a dead guest's link may take to come back; longer than the kernel needs for a namespace.
+const COMES_BACK: Duration = Duration::from_secs(2);
 /// The kernel has no event for it, so it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// The interface index by which the kernel chooses one.
@@ -76,14 +78,13 @@ fn request(link: &GuestLink, netns: impl AsFd, parent: Option<u32>, index: u32) 
     message.header.index = index;
     message.attributes = vec![
         LinkAttribute::IfName(link.name.to_string()),
-        LinkAttribute::Mtu(link.mtu.get()),
         LinkAttribute::Group(mark::group(link.id)),
         LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()),
     ];
+    message.attributes.extend(link.mtu.map(|mtu| LinkAttribute::Mtu(mtu.get())));
     message.attributes.extend(parent.map(LinkAttribute::Link));
-    if !link.what.has_parents_mac() {
-        message.attributes.push(LinkAttribute::Address(link.mac.octets().to_vec()));
-    }
+    let own_mac = link.mac.filter(|_| !link.what.has_parents_mac());
+    message.attributes.extend(own_mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
     message.attributes.push(LinkAttribute::LinkInfo(info(&link.what)));
     Request::new(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
@@ -108,6 +109,14 @@ fn info(what: &LinkType) -> Vec<LinkInfo> {
             (InfoKind::IpVlan, Some(InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)])))
         }
         LinkType::Vlan { vlan, .. } => (InfoKind::Vlan, Some(InfoData::Vlan(vec![InfoVlan::Id(vlan.get())]))),
+        LinkType::Ipoib { pkey, mode, .. } => {
+            let mode = InfoIpoib::Mode(match mode {
+                IpoibMode::Datagram => KernelIpoibMode::Datagram,
+                IpoibMode::Connected => KernelIpoibMode::Connected,
+            });
+            let pkey = pkey.map(PartitionKey::get).map(InfoIpoib::Pkey);
+            (InfoKind::Ipoib, Some(InfoData::Ipoib(pkey.into_iter().chain([mode]).collect())))
+        }
         LinkType::Dummy => (InfoKind::Dummy, None),
     };
     std::iter::once(LinkInfo::Kind(kind)).chain(data.map(LinkInfo::Data)).collect()
@@ -126,7 +135,11 @@ fn refusal(link: &GuestLink, error: &KernelError) -> StepError {
             StepError::ParentBusy { step, parent: parent.to_string(), why: why.to_owned() }
         }
         (libc::EADDRINUSE, Some(parent)) => {
-            says(format!("MAC address {} is in use on {parent}; give another with --mac", link.mac))
+            let mac = link.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
+            says(format!("MAC address{mac} is in use on {parent}; give another with --mac"))
+        }
+        (libc::EINVAL, Some(parent)) if matches!(link.what, LinkType::Ipoib { .. }) => {
+            says(format!("{}; perhaps {parent} cannot be in that mode", error.text))
         }
         (libc::EEXIST, Some(parent)) if matches!(link.what, LinkType::Vlan { .. }) => {
             let why = format!("the guest has a link {name}, or another namespace has that VLAN of {parent}");
@@ -158,6 +171,38 @@ pub(super) fn delete(
         Ok(_) => Ok(()),
         Err(error) if is_gone(&error, netns_id) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// As [`delete`], for a guest that cannot be opened: by the number of its namespace, if there is one, and in the host, which is
+/// where the calling thread is, if the link may have come back.
+///
+/// # Errors
+/// As there.
+pub(super) fn delete_outside(
+    host: &mut Requests,
+    netns_id: Option<i32>,
+    id: Uuid,
+    name: &LinkName,
+    may_come_back: bool,
+) -> Result<(), KernelError> {
+    if netns_id.is_some() {
+        delete(host, netns_id, id, name)?;
+    }
+    if !may_come_back || !sysctl::is_in_first_netns()? {
+        return Ok(());
+    }
+    let events = GuestEvents::open(LINKS)?;
+    let until = Instant::now() + COMES_BACK;
+    loop {
+        // Under another name, if the host has a link of this one.
+        let come = link::list(host, None)?.into_iter().find(|link| link.group == mark::group(id));
+        match come.map(|come| host.request(&link::delete(come.index))) {
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) if !is_gone(&error, None) => return Err(error),
+            Some(Err(_)) | None if !events.wait(until)? => return Ok(()),
+            Some(Err(_)) | None => {}
+        }
     }
 }
 
@@ -256,3 +301,6 @@ fn passes(link: &LinkFacts) -> bool {
         | Operstate::Dormant => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

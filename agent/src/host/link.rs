@@ -11,6 +11,7 @@ use rtnetlink::packet_route::link::{
     LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
+use crate::host::hardware::Hardware;
 use crate::host::mark;
 use crate::host::message::{attribute, attributes, read_text, read_u16, read_u32};
 use crate::host::netlink::{KernelError, Reply, Request, Requests};
@@ -38,10 +39,9 @@ const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_IPOIB_PKEY: u16 = 1;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
-/// `ARPHRD_ETHER` of linux/if_arp.h.
-const ETHERNET: u16 = 1;
 const IFF_UP: u32 = 1;
 
 /// A link as the kernel shows it.
@@ -57,12 +57,14 @@ pub struct LinkFacts {
     pub mac: Option<MacAddr>,
     /// The address that its hardware came with, for hardware.
     pub permanent_mac: Option<MacAddr>,
-    /// Whether its frames are Ethernet's.
-    pub is_ethernet: bool,
+    /// What its frames look like.
+    pub hardware: Hardware,
     /// The link that it is on (macvlan, 802.1Q …), if that is in the same namespace.
     pub parent: Option<u32>,
     /// Its tag, of an 802.1Q sub-interface.
     pub vlan: Option<u16>,
+    /// Its partition, of an IPoIB link.
+    pub pkey: Option<u16>,
     /// Of a bridge that filters VLANs, the one of ports that are told none; 0 for none.
     pub filtering: Option<u16>,
     /// Bytes.
@@ -145,9 +147,10 @@ impl LinkFacts {
             kind: String::new(),
             mac: None,
             permanent_mac: None,
-            is_ethernet: u16::from_ne_bytes(body.get(2..4)?.try_into().ok()?) == ETHERNET,
+            hardware: read_u16(body.get(2..)?)?.into(),
             parent: None,
             vlan: None,
+            pkey: None,
             filtering: None,
             mtu: 0,
             group: 0,
@@ -178,6 +181,7 @@ impl LinkFacts {
                     let data = attribute(value, IFLA_INFO_DATA).unwrap_or_default();
                     match facts.kind.as_str() {
                         "vlan" => facts.vlan = attribute(data, IFLA_VLAN_ID).and_then(read_u16),
+                        "ipoib" => facts.pkey = attribute(data, IFLA_IPOIB_PKEY).and_then(read_u16),
                         "bridge" if attribute(data, IFLA_BR_VLAN_FILTERING) == Some(&[1]) => {
                             facts.filtering = attribute(data, IFLA_BR_VLAN_DEFAULT_PVID).and_then(read_u16);
                         }

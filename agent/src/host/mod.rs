@@ -18,6 +18,7 @@ mod guest_events;
 mod guest_link;
 mod guest_request;
 mod guest_watch;
+pub mod hardware;
 mod holder;
 mod ignore_routers;
 pub mod kernel;

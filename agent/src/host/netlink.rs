@@ -102,6 +102,12 @@ impl Request {
         Self { bytes }
     }
 
+    /// The message as it is sent, but for its number.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn append_to(&self, buffer: &mut Vec<u8>, sequence: u32) {
         let start = buffer.len();
         buffer.extend(&self.bytes);

@@ -158,10 +158,9 @@ impl Run {
             Step::AddReach(reach) => shim::add_route(&mut self.host, reach),
             Step::RemoveReach(reach) => shim::remove_route(&mut self.host, reach),
             Step::There { .. } => Err(KernelError::new(libc::EINVAL, "this step is taken at the other end")),
-            Step::DeleteGuestLink { id, ifname, netns_id } => match (&mut self.guest, netns_id) {
-                (Some(guest), _) => guest_link::delete(&mut guest.requests, None, *id, ifname),
-                (None, Some(_)) => guest_link::delete(&mut self.host, *netns_id, *id, ifname),
-                (None, None) => Ok(()),
+            Step::DeleteGuestLink { id, ifname, netns_id, may_come_back } => match &mut self.guest {
+                Some(guest) => guest_link::delete(&mut guest.requests, None, *id, ifname),
+                None => guest_link::delete_outside(&mut self.host, *netns_id, *id, ifname, *may_come_back),
             },
             Step::MarkNic(nic) => nic::mark(&mut self.host, nic),
             Step::MoveNic(asked) => return self.move_nic(step, asked),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use pipewright_api::net::InterfaceAddr;
+use pipewright_api::spec::PartitionKey;
 use rtnetlink::packet_route::AddressFamily;
 
 use crate::host::address::Address;
@@ -11,7 +12,7 @@ use crate::host::link::LinkFacts;
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::{address, link, port_vlans, route, traffic};
-use crate::step::{End, Ends, Expected, GuestLink, GuestRoute, StepError, Veth, WholeLink};
+use crate::step::{End, Ends, Expected, GuestLink, GuestRoute, LinkType, StepError, Veth, WholeLink};
 
 /// Why something is not as it was asked for, or could not be read.
 #[derive(Debug)]
@@ -77,8 +78,16 @@ fn verify_single(guest: &mut Requests, link: &GuestLink) -> Result<LinkFacts, Di
     let found = found(link::find(guest, name)?, name)?;
     same(name, "kind", &found.kind.as_str(), &link.what.kind())?;
     same(name, "link group", &found.group, &mark::group(link.id))?;
-    same(name, "MAC address", &Shown(found.mac), &Shown(Some(link.mac)))?;
-    same(name, "MTU", &found.mtu, &link.mtu.get())?;
+    if link.mac.is_some() {
+        same(name, "MAC address", &Shown(found.mac), &Shown(link.mac))?;
+    }
+    if let Some(mtu) = link.mtu {
+        same(name, "MTU", &found.mtu, &mtu.get())?;
+    }
+    if let LinkType::Ipoib { pkey: Some(pkey), .. } = link.what {
+        let there = found.pkey.and_then(|key| PartitionKey::try_from(u32::from(key)).ok());
+        same(name, "partition key", &Shown(there), &Shown(Some(pkey)))?;
+    }
     same(name, "state", &up(&found), &"up")?;
     Ok(found)
 }

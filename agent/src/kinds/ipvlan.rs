@@ -16,7 +16,7 @@ pub(super) fn plan(link: &Link<'_>, parent: &Parent) -> Result<Decision, Failure
     let mode = match link.spec.mode {
         Some(Mode::Ipvlan(mode)) => mode,
         None => IpvlanMode::default(),
-        Some(mode @ Mode::Macvlan(_)) => {
+        Some(mode @ (Mode::Macvlan(_) | Mode::Ipoib(_))) => {
             return Err(Failure::field(
                 "spec.mode",
                 format!("{mode} is no mode of ipvlan: use l2, l3 or l3s"),

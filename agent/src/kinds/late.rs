@@ -8,9 +8,19 @@ use super::{Link, dhcp};
 use crate::step::{Awaited, AwaitedAddress, Ends, Expected, Ipv6Setting, Probe, Step};
 
 impl Link<'_> {
-    /// What comes last, once frames pass: addresses that others are asked for first, and those of a DHCP server, with their
-    /// routes; and the neighbours are told.
+    /// What comes last, once frames pass: what was late, and the neighbours are told.
     pub(super) fn finish(&self, ends: Ends) -> Vec<Step> {
+        let mut steps = self.late(ends);
+        let addresses = self.spec.addressing.addresses();
+        if !addresses.is_empty() {
+            let addresses = addresses.iter().map(|address| address.addr()).collect();
+            steps.push(Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses });
+        }
+        steps
+    }
+
+    /// Addresses that others are asked for first, and those of a DHCP server or of routers, with their routes.
+    pub(super) fn late(&self, ends: Ends) -> Vec<Step> {
         let mut steps = if self.is_checked() { self.check() } else { Vec::new() };
         if let Addressing::Dhcp(asked) = &self.spec.addressing {
             steps.extend(dhcp::lease(self, asked));
@@ -31,10 +41,6 @@ impl Link<'_> {
             if !addresses.is_empty() || !routes.is_empty() {
                 steps.push(Step::Verify(Expected { ends, addresses: addresses.to_vec(), routes }));
             }
-        }
-        if !addresses.is_empty() {
-            let addresses = addresses.iter().map(|address| address.addr()).collect();
-            steps.push(Step::Announce { ifname: self.spec.ifname.clone(), mac: self.mac, addresses });
         }
         steps
     }

@@ -94,7 +94,8 @@ impl<'a> Link<'a> {
 
     /// A link of a single end.
     pub(super) fn single(&self, what: LinkType) -> GuestLink {
-        GuestLink { id: self.id, name: self.spec.ifname.clone(), mac: self.mac, mtu: self.mtu, what }
+        let (mac, mtu) = (Some(self.mac), Some(self.mtu));
+        GuestLink { id: self.id, name: self.spec.ifname.clone(), mac, mtu, what }
     }
 
     /// Inside the guest: from a bare link to one with addresses and routes, as far as they do not wait until frames pass.
@@ -186,7 +187,7 @@ impl<'a> Link<'a> {
 
     pub(super) fn decide(&self, kind: Kind, mode: Option<Mode>, plan: Vec<Step>) -> Decision {
         let host_end = kind.has_host_end(&self.spec.uplink).then(|| self.host_end.clone());
-        Decision { plan, kind, mode, host_end, mac: self.mac, mtu: self.mtu }
+        Decision { plan, kind, mode, host_end, mac: Some(self.mac), mtu: Some(self.mtu) }
     }
 }
 

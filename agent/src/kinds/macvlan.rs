@@ -11,11 +11,9 @@ pub(super) fn plan(link: &Link<'_>, parent: &Parent) -> Result<Decision, Failure
     let mode = match link.spec.mode {
         Some(Mode::Macvlan(mode)) => mode,
         None => MacvlanMode::default(),
-        Some(mode @ Mode::Ipvlan(_)) => {
-            return Err(Failure::field(
-                "spec.mode",
-                format!("{mode} is a mode of ipvlan: ask for that kind, too"),
-            ));
+        Some(mode @ (Mode::Ipvlan(_) | Mode::Ipoib(_))) => {
+            let why = format!("{mode} is no mode of macvlan: use bridge, private, vepa or passthru");
+            return Err(Failure::field("spec.mode", why));
         }
     };
     let what = LinkType::Macvlan { parent: parent.below(link.spec)?.clone(), mode };

@@ -11,6 +11,7 @@ use crate::step::{SavedRoute, Step};
 mod dhcp;
 mod direct;
 mod dummy;
+mod ipoib;
 mod ipvlan;
 mod late;
 mod link;
@@ -24,6 +25,8 @@ mod room;
 mod tests;
 #[cfg(test)]
 mod tests_direct;
+#[cfg(test)]
+mod tests_of_ipoib;
 #[cfg(test)]
 mod tests_of_pairs;
 #[cfg(test)]
@@ -68,6 +71,8 @@ pub enum Found {
     Ipvlan(Parent),
     /// Another link of the host, for its 802.1Q sub-interface.
     Vlan(Parent),
+    /// A link of InfiniBand, for one more interface on it.
+    Ipoib(Parent),
     /// None, for a dummy.
     Nothing,
     /// A link of the host, which the guest gets itself.
@@ -143,10 +148,10 @@ pub struct Decision {
     pub mode: Option<Mode>,
     /// The host's end, for a kind that has one.
     pub host_end: Option<LinkName>,
-    /// Of the guest's end.
-    pub mac: MacAddr,
-    /// Of all ends.
-    pub mtu: Mtu,
+    /// Of the guest's end; `None` when it has none.
+    pub mac: Option<MacAddr>,
+    /// Of all ends; `None` when the driver decides.
+    pub mtu: Option<Mtu>,
 }
 
 /// What an attachment without wishes gets: derived from its id, so that they are known again.
@@ -189,6 +194,7 @@ pub fn plan(spec: &AttachmentSpec, ground: &Ground, derived: Derived) -> Result<
         Found::Macvlan(parent) => macvlan::plan(&link, parent),
         Found::Ipvlan(parent) => ipvlan::plan(&link, parent),
         Found::Vlan(parent) => vlan::plan(&link, parent),
+        Found::Ipoib(parent) => ipoib::plan(&link, parent),
         Found::Nothing => dummy::plan(&link),
         Found::Host => Ok(ptp::to_host(&link)),
         Found::Guest(peer) => ptp::to_guest(&link, peer),

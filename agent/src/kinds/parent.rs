@@ -53,8 +53,8 @@ pub struct VlanLink {
 pub struct Neighbour {
     /// Which one.
     pub id: Uuid,
-    /// Its MAC address.
-    pub mac: MacAddr,
+    /// Its MAC address, if it has one.
+    pub mac: Option<MacAddr>,
     /// What it is.
     pub what: LinkType,
 }
@@ -153,7 +153,7 @@ impl Parent {
     }
 
     /// The host's side: parent and sub-interface exist and are up.
-    fn prepare(&self) -> Vec<Step> {
+    pub(super) fn prepare(&self) -> Vec<Step> {
         let mut plan = Vec::new();
         if self.is_raised {
             plan.push(Step::SetHostLinkUp { link: self.link.clone() });
@@ -196,10 +196,12 @@ impl Parent {
                     LinkType::Macvlan { .. }
                     | LinkType::Ipvlan { .. }
                     | LinkType::Vlan { .. }
+                    | LinkType::Ipoib { .. }
                     | LinkType::Dummy,
                     LinkType::Macvlan { .. }
                     | LinkType::Ipvlan { .. }
                     | LinkType::Vlan { .. }
+                    | LinkType::Ipoib { .. }
                     | LinkType::Dummy,
                 ) => continue,
             };
@@ -226,7 +228,7 @@ impl Parent {
             let why = format!("{} is the address of {} itself; give another", link.mac, self.link);
             return Err(Failure::field("spec.mac", why));
         }
-        let has_it = |neighbour: &&Neighbour| is_macvlan && neighbour.mac == link.mac;
+        let has_it = |neighbour: &&Neighbour| is_macvlan && neighbour.mac == Some(link.mac);
         match self.neighbours.iter().find(has_it) {
             Some(other) => {
                 let why = format!(

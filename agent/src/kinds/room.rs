@@ -5,7 +5,7 @@ use pipewright_api::net::Mtu;
 use super::{Bridge, Direct, Found, Ground};
 
 impl Ground {
-    /// What passes the uplink; `None` when there is none.
+    /// What passes the uplink; `None` when there is none, or its driver decides.
     pub(super) fn room(&self) -> Option<Room> {
         let most = match &self.uplink {
             Found::Bridge(Bridge::Missing(_)) => Mtu::ETHERNET.get(),
@@ -15,7 +15,7 @@ impl Ground {
             Found::Direct(Direct::Lent(nic)) => {
                 return Some(Room { usual: nic.state.mtu, most: nic.most_mtu });
             }
-            Found::Nothing | Found::Host | Found::Guest(_) => return None,
+            Found::Ipoib(_) | Found::Nothing | Found::Host | Found::Guest(_) => return None,
         };
         Some(Room { usual: most, most })
     }

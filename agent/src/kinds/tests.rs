@@ -271,7 +271,7 @@ fn an_mtu_above_the_bridges_is_refused_and_none_is_the_bridges() {
     let inherited = plan(&spec(|_| ()), &ground(small), derived()).unwrap();
 
     assert_eq!(refused.fact("field"), Some("spec.mtu"));
-    assert_eq!(inherited.mtu.get(), 1400);
+    assert_eq!(inherited.mtu.unwrap().get(), 1400);
 }
 
 #[test]

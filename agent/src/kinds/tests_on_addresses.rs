@@ -29,7 +29,7 @@ fn a_lease_is_asked_for_when_frames_pass_and_given_back_first_of_all() {
         [
             format!(
                 "guest: udhcpc -i eth1 -x 0x3d:01{} -x hostname:web",
-                decision.mac.to_string().replace(':', "")
+                decision.mac.unwrap().to_string().replace(':', "")
             ),
             "guest: ip addr add and ip route add for eth1 as the DHCP server says".to_owned(),
         ]

@@ -173,5 +173,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Dummy => "dummy",
         Kind::Ptp => "ptp",
         Kind::Direct => "direct",
+        Kind::Ipoib => "ipoib",
     }
 }

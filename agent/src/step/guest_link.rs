@@ -3,7 +3,7 @@
 use std::fmt;
 
 use pipewright_api::net::{LinkName, MacAddr, Mtu, VlanId};
-use pipewright_api::spec::{IpvlanMode, MacvlanMode, Mode};
+use pipewright_api::spec::{IpoibMode, IpvlanMode, MacvlanMode, Mode, PartitionKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,10 +14,10 @@ pub struct GuestLink {
     pub id: Uuid,
     /// Its name in the guest.
     pub name: LinkName,
-    /// Its MAC address. Some have their parent's, see [`LinkType::has_parents_mac`].
-    pub mac: MacAddr,
-    /// Of the link; the kernel refuses one above the parent's.
-    pub mtu: Mtu,
+    /// Its MAC address. Some have their parent's, see [`LinkType::has_parents_mac`]; `None`: one that is no MAC address.
+    pub mac: Option<MacAddr>,
+    /// Of the link; the kernel refuses one above the parent's. `None`: as the driver decides.
+    pub mtu: Option<Mtu>,
     /// What it is, and on what.
     pub what: LinkType,
 }
@@ -47,6 +47,15 @@ pub enum LinkType {
         /// The tag.
         vlan: VlanId,
     },
+    /// One more interface of a port of InfiniBand.
+    Ipoib {
+        /// The link of the host.
+        parent: LinkName,
+        /// The partition; `None`: the parent's.
+        pkey: Option<PartitionKey>,
+        /// What carries its packets.
+        mode: IpoibMode,
+    },
     /// Nothing behind it.
     Dummy,
 }
@@ -55,9 +64,10 @@ impl LinkType {
     /// The link of the host that it is on.
     pub fn parent(&self) -> Option<&LinkName> {
         match self {
-            Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } | Self::Vlan { parent, .. } => {
-                Some(parent)
-            }
+            Self::Macvlan { parent, .. }
+            | Self::Ipvlan { parent, .. }
+            | Self::Vlan { parent, .. }
+            | Self::Ipoib { parent, .. } => Some(parent),
             Self::Dummy => None,
         }
     }
@@ -68,6 +78,7 @@ impl LinkType {
             Self::Macvlan { .. } => "macvlan",
             Self::Ipvlan { .. } => "ipvlan",
             Self::Vlan { .. } => "vlan",
+            Self::Ipoib { .. } => "ipoib",
             Self::Dummy => "dummy",
         }
     }
@@ -76,6 +87,7 @@ impl LinkType {
     pub fn module(&self) -> &'static str {
         match self {
             Self::Vlan { .. } => "8021q",
+            Self::Ipoib { .. } => "ib_ipoib",
             Self::Macvlan { .. } | Self::Ipvlan { .. } | Self::Dummy => self.kind(),
         }
     }
@@ -85,7 +97,16 @@ impl LinkType {
         match self {
             Self::Macvlan { mode, .. } => *mode == MacvlanMode::Passthru,
             Self::Ipvlan { .. } => true,
-            Self::Vlan { .. } | Self::Dummy => false,
+            Self::Vlan { .. } | Self::Ipoib { .. } | Self::Dummy => false,
+        }
+    }
+
+    /// Whether the kernel may give it back to the machine's first namespace when its guest dies, as it does with hardware. Newer
+    /// ones do so with all of IPoIB (`netns_refund`).
+    pub fn may_come_back(&self) -> bool {
+        match self {
+            Self::Ipoib { .. } => true,
+            Self::Macvlan { .. } | Self::Ipvlan { .. } | Self::Vlan { .. } | Self::Dummy => false,
         }
     }
 }
@@ -98,6 +119,10 @@ impl fmt::Display for LinkType {
             Self::Macvlan { mode, .. } => write!(f, " mode {}", Mode::Macvlan(*mode)),
             Self::Ipvlan { mode, .. } => write!(f, " mode {}", Mode::Ipvlan(*mode)),
             Self::Vlan { vlan, .. } => write!(f, " id {vlan}"),
+            Self::Ipoib { pkey, mode, .. } => {
+                pkey.iter().try_for_each(|pkey| write!(f, " pkey {pkey}"))?;
+                write!(f, " mode {}", Mode::Ipoib(*mode))
+            }
             Self::Dummy => Ok(()),
         }
     }
@@ -111,9 +136,28 @@ impl fmt::Display for GuestLink {
             write!(f, " link {parent}")?;
         }
         write!(f, " name {name} netns GUEST")?;
-        if !what.has_parents_mac() {
+        if let Some(mac) = mac.filter(|_| !what.has_parents_mac()) {
             write!(f, " address {mac}")?;
         }
-        write!(f, " mtu {mtu} up type {what}")
+        mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))?;
+        write!(f, " up type {what}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_an_older_agent_wrote_down_is_read() {
+        let written = r#"{"id":"00000000-0000-0000-0000-000000000001","name":"eth1","mac":"02:00:5e:10:00:01","mtu":1500,
+            "what":{"macvlan":{"parent":"eth0","mode":"bridge"}}}"#;
+
+        let link: GuestLink = serde_json::from_str(written).unwrap();
+
+        assert_eq!(
+            link.to_string(),
+            "ip link add link eth0 name eth1 netns GUEST address 02:00:5e:10:00:01 mtu 1500 up type macvlan mode bridge"
+        );
     }
 }

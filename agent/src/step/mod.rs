@@ -127,6 +127,9 @@ pub enum Step {
         ifname: LinkName,
         /// The number that the host's kernel has for the guest's namespace, for a guest that cannot be opened any more.
         netns_id: Option<i32>,
+        /// When the guest died it may be in the host, see [`LinkType::may_come_back`].
+        #[serde(default)]
+        may_come_back: bool,
     },
     /// Marks a link of the host as lent: group and alias say to whom, wherever it is.
     MarkNic(Box<Nic>),

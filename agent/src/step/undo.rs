@@ -18,11 +18,15 @@ impl Step {
                 Some(Self::DeleteLink { id: *id, link: far.name.clone() })
             }
             Self::CreatePair(Pair { id, near, whither: Far::Guest, .. }) => {
-                Some(Self::DeleteGuestLink { id: *id, ifname: near.name.clone(), netns_id: None })
+                let (id, ifname) = (*id, near.name.clone());
+                Some(Self::DeleteGuestLink { id, ifname, netns_id: None, may_come_back: false })
             }
-            Self::CreateLink(link) => {
-                Some(Self::DeleteGuestLink { id: link.id, ifname: link.name.clone(), netns_id: None })
-            }
+            Self::CreateLink(link) => Some(Self::DeleteGuestLink {
+                id: link.id,
+                ifname: link.name.clone(),
+                netns_id: None,
+                may_come_back: link.what.may_come_back(),
+            }),
             Self::MarkNic(nic) => Some(Self::ReturnNic { nic: nic.clone(), netns_id: None }),
             Self::EnsureShim(shim) => Some(Self::ReleaseShim { link: shim.link.clone() }),
             Self::AddReach(reach) => Some(Self::RemoveReach(reach.clone())),

@@ -9,7 +9,7 @@ use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, Peer, Route, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, PartitionKey, Peer, Route, Uplink, Vlan,
 };
 use pipewright_api::wire;
 use uuid::Uuid;
@@ -58,6 +58,8 @@ Examples:
     pwctl attach mac:02:00:5e:10:00:01 docker:web --ip 192.0.2.10/24
   The whole NIC, with its own MAC address; it comes back as it was:
     pwctl attach eth3 docker:web --kind direct --ip 192.0.2.10/24
+  In partition 0x8001 of an InfiniBand port:
+    pwctl attach ib0 docker:web --ip 192.0.2.10/24 --pkey 0x8001
   A link that leads nowhere:
     pwctl attach dummy docker:web --ip 192.0.2.10/32
   Between the guest and the host, and nobody else:
@@ -105,9 +107,9 @@ pub(crate) struct Attach {
     /// Default gateway, once for IPv4 and once for IPv6; detach puts the old default route back
     #[arg(long = "gateway", value_name = "IP", value_parser = values::address)]
     gateways: Vec<IpAddr>,
-    /// Name of the link in the guest
-    #[arg(long, default_value = "eth1", value_name = "NAME", value_parser = values::checked::<LinkName>)]
-    ifname: LinkName,
+    /// Name of the link in the guest [default: eth1, or ib0 when --kind or --pkey asks for IPoIB]
+    #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
+    ifname: Option<LinkName>,
     /// Name of the host's end, on a bridge or of a link to the host [default: pw and 12 characters]
     #[arg(long, value_name = "NAME", value_parser = values::checked::<LinkName>)]
     host_ifname: Option<LinkName>,
@@ -129,14 +131,18 @@ pub(crate) struct Attach {
     /// The VLANs that the guest gets, tagged (bridges)
     #[arg(long, value_name = "VID,…|all", value_parser = values::trunk)]
     trunk: Option<Vlan>,
+    /// The InfiniBand partition that the guest is in, such as 0x8001; it makes the link an IPoIB one [default: the uplink's]
+    #[arg(long, value_name = "KEY", value_parser = values::checked::<PartitionKey>, conflicts_with_all = ["vlan", "trunk"])]
+    pkey: Option<PartitionKey>,
     /// MTU in bytes [default: the uplink's]
     #[arg(long, value_name = "BYTES", value_parser = values::mtu)]
     mtu: Option<Mtu>,
-    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp or direct; auto looks what the uplink is: on a NIC it is
-    /// macvlan. direct moves the NIC itself into the guest, and back on detach or when the guest dies
+    /// auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp, direct or ipoib; auto looks what the uplink is: on a NIC it is
+    /// macvlan, on InfiniBand ipoib. direct moves the NIC itself into the guest, and back on detach or when the guest dies
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = values::kind)]
     kind: Auto<Kind>,
-    /// How links share their NIC: bridge, private, vepa or passthru (macvlan), l2, l3 or l3s (ipvlan) [default: bridge, l2]
+    /// How links share their NIC: bridge, private, vepa or passthru (macvlan), l2, l3 or l3s (ipvlan); how an IPoIB link
+    /// sends: datagram or connected (with --kind ipoib) [default: bridge, l2, datagram]
     #[arg(long, value_name = "MODE", value_parser = values::checked::<Mode>)]
     mode: Option<Mode>,
     /// One more route over the link; once for each route
@@ -197,9 +203,13 @@ impl Attach {
                 ));
             }
         };
+        let ifname = match self.ifname {
+            Some(name) => name,
+            None => default_ifname(self.kind.0, self.pkey)?,
+        };
         let spec = AttachmentSpec {
             guest: self.guest,
-            ifname: self.ifname,
+            ifname,
             uplink: self.uplink,
             kind: self.kind.0,
             mode: self.mode,
@@ -207,6 +217,7 @@ impl Attach {
             mac: self.mac,
             mtu: self.mtu,
             vlan: self.vlan.map(Vlan::Access).or(self.trunk),
+            pkey: self.pkey,
             addressing,
             slaac: self.slaac,
             dhcp6,
@@ -220,6 +231,13 @@ impl Attach {
         spec.check().map_err(|failure| Failed::Usage(in_arguments(failure.message())))?;
         Ok(spec)
     }
+}
+
+/// As the agent names a link that nobody names.
+fn default_ifname(kind: Option<Kind>, pkey: Option<PartitionKey>) -> Result<LinkName, Failed> {
+    let is_ipoib = kind == Some(Kind::Ipoib) || (kind.is_none() && pkey.is_some());
+    let name = if is_ipoib { "ib0" } else { "eth1" };
+    name.parse().map_err(|why| Failed::Usage(format!("--ifname: {why}")))
 }
 
 /// `KEY=VALUE`, each key once.
@@ -236,7 +254,7 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 24] = [
+    const ARGUMENTS: [(&str, &str); 26] = [
         ("spec.host_reach", "--host-reach"),
         ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
@@ -255,6 +273,8 @@ fn in_arguments(message: &str) -> String {
         ("spec.ifname", "--ifname"),
         ("spec.host_ifname", "--host-ifname"),
         ("spec.mac", "--mac"),
+        ("spec.mtu", "--mtu"),
+        ("spec.pkey", "--pkey"),
         ("spec.vlan", "--vlan"),
         ("spec.access_vlan", "--vlan"),
         ("spec.trunk_vlans", "--trunk"),

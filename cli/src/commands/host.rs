@@ -50,7 +50,8 @@ fn lines(answer: &wire::ShowResponse) -> String {
             | wire::Kind::Vlan
             | wire::Kind::Dummy
             | wire::Kind::Ptp
-            | wire::Kind::Direct => "?",
+            | wire::Kind::Direct
+            | wire::Kind::Ipoib => "?",
         };
         let ours = if bridge.ours { "yes" } else { "no" };
         let ports = or_dash(&bridge.ports.join(" "));

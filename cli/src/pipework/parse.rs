@@ -10,6 +10,8 @@ use super::words::{self, Words};
 
 /// Name of the link when the line does not say.
 pub(super) const IFNAME: &str = "eth1";
+/// The same on InfiniBand.
+pub(super) const IPOIB_IFNAME: &str = "ib0";
 
 /// A word that is a keyword by how it begins, unless a link has this name: `dummy0` is a link on many hosts. `None` when
 /// the words alone tell.

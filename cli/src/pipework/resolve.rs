@@ -5,11 +5,11 @@ use pipewright_api::host::HostFacts;
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{LinkName, VlanId};
 use pipewright_api::spec::{
-    Addressing as Wanted, AttachmentSpec, DuplicateCheck, Kind, Peer, SwitchKind, Uplink, Vlan,
+    Addressing as Wanted, AttachmentSpec, DuplicateCheck, Kind, PartitionKey, Peer, SwitchKind, Uplink, Vlan,
 };
 
 use super::form::{Addressing, Attach, HostInterface, Refused};
-use super::parse::IFNAME;
+use super::parse::{IFNAME, IPOIB_IFNAME};
 use super::{dhcp, names};
 
 /// What a host interface is to pipework.
@@ -17,21 +17,23 @@ use super::{dhcp, names};
 enum HostKind {
     LinuxBridge,
     Ovs,
+    Infiniband,
     Physical,
 }
 
-/// Looks a name up: a linux bridge, an Open vSwitch bridge, another link; then what its first letters say shall be made.
+/// Looks a name up: a linux bridge, an Open vSwitch bridge, a link of InfiniBand, another link; then what its first letters say shall be made.
 ///
 /// # Errors
 /// It is nothing of that.
 fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
     let bridge = facts.bridges.iter().find(|bridge| bridge.name == name.as_str());
-    let has_link = facts.links.iter().any(|link| link.name == name.as_str());
+    let link = facts.links.iter().find(|link| link.name == name.as_str());
     let has_ovs = facts.capabilities.iter().any(|capability| capability.name == "ovs" && capability.present);
     match (bridge.map(|bridge| bridge.kind), name.as_str()) {
         (Some(SwitchKind::LinuxBridge), _) => Ok(HostKind::LinuxBridge),
         (Some(SwitchKind::Ovs), _) => Ok(HostKind::Ovs),
-        (None, _) if has_link => Ok(HostKind::Physical),
+        (None, _) if link.is_some_and(|link| link.hardware == "infiniband") => Ok(HostKind::Infiniband),
+        (None, _) if link.is_some() => Ok(HostKind::Physical),
         (None, name) if name.starts_with("br") => Ok(HostKind::LinuxBridge),
         (None, name) if name.starts_with("ovs") && has_ovs => Ok(HostKind::Ovs),
         (None, name) if name.starts_with("ovs") => Err(Refused::because(format!(
@@ -65,10 +67,20 @@ pub(super) fn spec(
         Addressing::None(gateway) => (Wanted::None, *gateway),
         Addressing::Dhcp(dhcp) => (Wanted::Dhcp(dhcp::wanted(dhcp, &form.guest)?), None),
     };
+    if kind == Kind::Ipoib && form.mac.is_some() {
+        let why =
+            "a link of InfiniBand has a hardware address of 20 bytes, which the fabric gives; leave it out";
+        return Err(Refused::because(format!(
+            "MACADDR configuration unsupported for IPoIB interfaces.\n{why}"
+        )));
+    }
     let vlan = vlan(kind, form.tag.as_deref())?;
+    let pkey = form.tag.as_deref().filter(|_| kind == Kind::Ipoib).map(pkey).transpose()?;
     let ifname = match &form.ifname {
         Some(name) => name.clone(),
-        None => IFNAME.parse().map_err(|why| Refused::because(format!("{why}")))?,
+        None => if kind == Kind::Ipoib { IPOIB_IFNAME } else { IFNAME }
+            .parse()
+            .map_err(|why| Refused::because(format!("{why}")))?,
     };
     let labels = match uplink.link().filter(|_| kind == Kind::Ovs) {
         Some(bridge) => names::labels(&ifname, bridge, guest, form.tag.as_deref()),
@@ -86,6 +98,7 @@ pub(super) fn spec(
         mac: form.mac,
         mtu: None,
         vlan,
+        pkey,
         addressing,
         slaac: false,
         dhcp6: None,
@@ -109,9 +122,10 @@ fn uplink(form: &Attach, facts: &HostFacts) -> Result<(Uplink, Kind), Refused> {
         HostInterface::Mac(mac) => Ok((Uplink::Mac(*mac), physical)),
         HostInterface::Named(name) => {
             let kind = match kind(name, facts) {
-                // --direct-phys says nothing of a bridge, as in pipework.
+                // --direct-phys says nothing of a bridge or of InfiniBand, as in pipework.
                 Ok(HostKind::LinuxBridge) => Kind::LinuxBridge,
                 Ok(HostKind::Ovs) => Kind::Ovs,
+                Ok(HostKind::Infiniband) => Kind::Ipoib,
                 Ok(HostKind::Physical) => physical,
                 // In a guest already, perhaps: the agent knows. In pipework such a line cannot be repeated.
                 Err(_) if form.direct && !name.as_str().starts_with("ovs") => Kind::Direct,
@@ -127,9 +141,16 @@ fn vlan(kind: Kind, tag: Option<&str>) -> Result<Option<Vlan>, Refused> {
     let id = |tag: &str| tag.parse::<VlanId>().map_err(|why| Refused::because(format!("{why}")));
     match (kind, tag) {
         (Kind::Ovs, None) => Ok(Some(Vlan::Every)),
-        (Kind::Dummy, _) => Ok(None),
+        // Its tag is a partition.
+        (Kind::Dummy | Kind::Ipoib, _) => Ok(None),
         (_, tag) => Ok(tag.map(id).transpose()?.map(Vlan::Access)),
     }
+}
+
+/// pipework writes its `0x` itself: `@8001`.
+fn pkey(tag: &str) -> Result<PartitionKey, Refused> {
+    let key = format!("0x{}", tag.strip_prefix("0x").unwrap_or(tag)).parse::<PartitionKey>();
+    key.map_err(|why| Refused::because(format!("{why}")))
 }
 
 #[cfg(test)]
@@ -141,7 +162,7 @@ mod tests {
     use super::super::parse::parse;
     use super::*;
 
-    /// A host with a bridge of each kind, a NIC, and a link that is called like a keyword.
+    /// A host with a bridge of each kind, a NIC, a port of InfiniBand, and a link that is called like a keyword.
     fn facts(has_ovs: bool) -> HostFacts {
         let bridge = |name: &str, kind| Bridge {
             name: name.to_owned(),
@@ -153,6 +174,7 @@ mod tests {
         let link = |name: &str| HostLink {
             name: name.to_owned(),
             mac: String::new(),
+            hardware: if name == "ib0" { "infiniband" } else { "ether" }.to_owned(),
             mtu: 1500,
             operstate: "up".to_owned(),
             addresses: Vec::new(),
@@ -161,7 +183,7 @@ mod tests {
         HostFacts {
             // An Open vSwitch bridge called as a linux bridge would be, and the other way round.
             bridges: vec![bridge("ovsbr", SwitchKind::LinuxBridge), bridge("br-int", SwitchKind::Ovs)],
-            links: vec![link("eth0"), link("dummy0"), link("br7")],
+            links: vec![link("eth0"), link("dummy0"), link("br7"), link("ib0")],
             capabilities: vec![Capability {
                 name: "ovs".to_owned(),
                 present: has_ovs,
@@ -198,6 +220,8 @@ mod tests {
             ("eth0 web 0/0", "eth0", Kind::Macvlan, None, None),
             ("eth0 -l host1 web 0/0 @5", "eth0", Kind::Macvlan, access(5), None),
             ("br7 web 0/0", "br7", Kind::Macvlan, None, None),
+            ("ib0 -l host1 web 0/0 @8001", "ib0", Kind::Ipoib, None, None),
+            ("--direct-phys ib0 web 0/0", "ib0", Kind::Ipoib, None, None),
             ("dummy0 web 0/0", "dummy0", Kind::Macvlan, None, None),
             ("dummy web 0/0 @5", "dummy", Kind::Dummy, None, None),
             ("dummyXYZ web 0/0", "dummy", Kind::Dummy, None, None),
@@ -224,12 +248,33 @@ mod tests {
     }
 
     #[test]
+    fn on_infiniband_the_tag_is_a_partition_and_the_link_is_called_ib0() {
+        for (line, ifname, pkey) in [
+            ("ib0 web 192.0.2.1/24 @8001", "ib0", Some("0x8001")),
+            ("ib0 web 192.0.2.1/24 @0x1", "ib0", Some("0x8001")),
+            ("ib0 -i eth5 web 192.0.2.1/24@192.0.2.2", "eth5", None),
+        ] {
+            let spec = asked(line, true).unwrap_or_else(|why| panic!("{line}: {why}"));
+
+            assert_eq!((spec.kind, spec.ifname.as_str()), (Some(Kind::Ipoib), ifname), "{line}");
+            assert_eq!(spec.pkey.map(|key| key.to_string()).as_deref(), pkey, "{line}");
+        }
+    }
+
+    #[test]
     fn what_nobody_can_set_up_is_refused() {
         for (line, has_ovs, said) in [
             ("nosuch web 0/0", true, "I do not know how to setup interface nosuch."),
             ("ovs1 web 0/0", false, "Need OVS installed on the system to create an ovs bridge"),
             ("br-int web 0/0 @5000", true, "\\\"5000\\\" is not a VLAN: use 1 to 4094"),
             ("--direct-phys ovs1 web 0/0", false, "Need OVS installed on the system to create an ovs bridge"),
+            (
+                "ib0 web 192.0.2.1/24 02:00:5e:10:00:01",
+                true,
+                "MACADDR configuration unsupported for IPoIB interfaces.",
+            ),
+            ("ib0 web 192.0.2.1/24 @8000", true, "is not a partition key"),
+            ("ib0 web dhcp", true, "DHCP over InfiniBand (RFC 4390) is not in this version"),
             ("br1 web 192.0.2.1/24@192.0.2.1", true, "is the link's own address"),
         ] {
             let why = asked(line, has_ovs).unwrap_err();

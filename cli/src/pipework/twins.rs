@@ -15,9 +15,10 @@ use crate::args::{Cli, Command};
 fn facts() -> (HostFacts, GuestIdentity) {
     let bridge =
         |name: &str, kind| Bridge { name: name.to_owned(), kind, mtu: 1500, ports: Vec::new(), ours: false };
-    let link = HostLink {
-        name: "eth1".to_owned(),
+    let link = |name: &str, hardware: &str| HostLink {
+        name: name.to_owned(),
         mac: String::new(),
+        hardware: hardware.to_owned(),
         mtu: 1500,
         operstate: "up".to_owned(),
         addresses: Vec::new(),
@@ -26,7 +27,7 @@ fn facts() -> (HostFacts, GuestIdentity) {
     let ovs = Capability { name: "ovs".to_owned(), present: true, detail: String::new() };
     let host = HostFacts {
         bridges: vec![bridge("br1", SwitchKind::LinuxBridge), bridge("ovs0", SwitchKind::Ovs)],
-        links: vec![link],
+        links: vec![link("eth1", "ether"), link("ib0", "infiniband")],
         capabilities: vec![ovs],
         ..HostFacts::default()
     };

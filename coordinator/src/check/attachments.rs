@@ -91,6 +91,7 @@ impl Reader<'_> {
             host_ifname: None,
             mac,
             mtu,
+            pkey: None,
             vlan: segment.vlan.map(Vlan::Access),
             addressing: Addressing::Static(vec![ip?]),
             slaac: false,

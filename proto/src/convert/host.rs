@@ -47,6 +47,7 @@ fn link(at: &At<'_>, link: wire::HostLink) -> Result<HostLink, Failure> {
     Ok(HostLink {
         name: link.name,
         mac: link.mac,
+        hardware: link.hardware,
         mtu: link.mtu,
         operstate: link.operstate,
         addresses: at.field("addresses").list(link.addresses, ANY, |at, text| at.required(&text))?,
@@ -91,6 +92,7 @@ impl From<HostLink> for wire::HostLink {
         Self {
             name: link.name,
             mac: link.mac,
+            hardware: link.hardware,
             mtu: link.mtu,
             operstate: link.operstate,
             addresses: link.addresses.iter().map(IpNet::to_string).collect(),

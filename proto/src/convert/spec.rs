@@ -12,15 +12,17 @@ use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route,
-    RouteDetails, RouteKind, RouteScope, SwitchKind, SwitchSpec, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpoibMode, IpvlanMode, Kind, MacvlanMode, Mode,
+    Peer, Route, RouteDetails, RouteKind, RouteScope, SwitchKind, SwitchSpec, UplinkSpec, Vlan,
 };
 use crate::wire;
 use crate::wire::attachment_spec as oneof;
 
 /// The name of a guest's link when the caller does not say.
 pub(super) const IFNAME_DEFAULT: &str = "eth1";
-const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp and direct";
+/// The same on InfiniBand.
+const IPOIB_IFNAME_DEFAULT: &str = "ib0";
+const KINDS: &str = "linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp, direct and ipoib";
 
 impl TryFrom<wire::AttachmentSpec> for AttachmentSpec {
     type Error = Failure;
@@ -58,7 +60,13 @@ impl TryFrom<wire::HostSpec> for HostSpec {
 
 /// Parses each field; whether they fit together is asked apart, since an answer is shown as it is.
 pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result<AttachmentSpec, Failure> {
-    let ifname = if spec.ifname.is_empty() { IFNAME_DEFAULT } else { &spec.ifname };
+    let is_ipoib =
+        spec.kind() == wire::Kind::Ipoib || (spec.kind() == wire::Kind::Unspecified && spec.pkey != 0);
+    let ifname = match spec.ifname.as_str() {
+        "" if is_ipoib => IPOIB_IFNAME_DEFAULT,
+        "" => IFNAME_DEFAULT,
+        name => name,
+    };
     Ok(AttachmentSpec {
         guest: at.field("guest").required(&spec.guest)?,
         ifname: at.field("ifname").required(ifname)?,
@@ -72,6 +80,10 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
             bytes => Some(at.field("mtu").number::<Mtu>(bytes)?),
         },
         vlan: spec.vlan.map(|asked| vlan(asked, at)).transpose()?,
+        pkey: match spec.pkey {
+            0 => None,
+            key => Some(at.field("pkey").number(key)?),
+        },
         addressing: match spec.addressing {
             None if spec.slaac || spec.dhcp6.is_some() => Addressing::None,
             asked => addressing(asked, at)?,
@@ -104,6 +116,7 @@ pub(super) fn kind(value: i32, at: &At<'_>) -> Result<Option<Kind>, Failure> {
         wire::Kind::Dummy => Some(Kind::Dummy),
         wire::Kind::Ptp => Some(Kind::Ptp),
         wire::Kind::Direct => Some(Kind::Direct),
+        wire::Kind::Ipoib => Some(Kind::Ipoib),
     }))
 }
 
@@ -116,7 +129,10 @@ pub(super) fn switch_kind(value: i32, at: &At<'_>) -> Result<SwitchKind, Failure
 }
 
 fn mode(value: i32, at: &At<'_>) -> Result<Option<Mode>, Failure> {
-    let known = at.variant::<wire::Mode>(value, "bridge, private, vepa, passthru, l2, l3 and l3s")?;
+    let known = at.variant::<wire::Mode>(
+        value,
+        "bridge, private, vepa, passthru, l2, l3, l3s, datagram and connected",
+    )?;
     Ok(known.and_then(|mode| match mode {
         wire::Mode::Unspecified => None,
         wire::Mode::Bridge => Some(Mode::Macvlan(MacvlanMode::Bridge)),
@@ -126,6 +142,8 @@ fn mode(value: i32, at: &At<'_>) -> Result<Option<Mode>, Failure> {
         wire::Mode::L2 => Some(Mode::Ipvlan(IpvlanMode::L2)),
         wire::Mode::L3 => Some(Mode::Ipvlan(IpvlanMode::L3)),
         wire::Mode::L3s => Some(Mode::Ipvlan(IpvlanMode::L3s)),
+        wire::Mode::Datagram => Some(Mode::Ipoib(IpoibMode::Datagram)),
+        wire::Mode::Connected => Some(Mode::Ipoib(IpoibMode::Connected)),
     }))
 }
 
@@ -243,6 +261,7 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             mac: spec.mac.map(String::from).unwrap_or_default(),
             mtu: spec.mtu.map_or(0, Mtu::get),
             vlan: spec.vlan.map(oneof::Vlan::from),
+            pkey: spec.pkey.map_or(0, u32::from),
             addressing: Some(spec.addressing.into()),
             slaac: spec.slaac,
             dhcp6: spec
@@ -270,6 +289,7 @@ impl From<Kind> for wire::Kind {
             Kind::Dummy => Self::Dummy,
             Kind::Ptp => Self::Ptp,
             Kind::Direct => Self::Direct,
+            Kind::Ipoib => Self::Ipoib,
         }
     }
 }
@@ -284,6 +304,8 @@ impl From<Mode> for wire::Mode {
             Mode::Ipvlan(IpvlanMode::L2) => Self::L2,
             Mode::Ipvlan(IpvlanMode::L3) => Self::L3,
             Mode::Ipvlan(IpvlanMode::L3s) => Self::L3s,
+            Mode::Ipoib(IpoibMode::Datagram) => Self::Datagram,
+            Mode::Ipoib(IpoibMode::Connected) => Self::Connected,
         }
     }
 }

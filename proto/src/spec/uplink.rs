@@ -82,6 +82,8 @@ pub enum Mode {
     Macvlan(MacvlanMode),
     /// Of an ipvlan.
     Ipvlan(IpvlanMode),
+    /// Of an IPoIB link.
+    Ipoib(IpoibMode),
 }
 
 /// Which frames the macvlans of one parent pass to each other.
@@ -112,8 +114,19 @@ pub enum IpvlanMode {
     L3s,
 }
 
+/// What carries the packets of an IPoIB link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpoibMode {
+    /// Datagrams, as large as the fabric's MTU (RFC 4391).
+    #[default]
+    Datagram,
+    /// Connections, which take larger packets (RFC 4755). Not every port can.
+    Connected,
+}
+
 /// Every mode with its word.
-const MODES: [(Mode, &str); 7] = [
+const MODES: [(Mode, &str); 9] = [
     (Mode::Macvlan(MacvlanMode::Bridge), "bridge"),
     (Mode::Macvlan(MacvlanMode::Private), "private"),
     (Mode::Macvlan(MacvlanMode::Vepa), "vepa"),
@@ -121,6 +134,8 @@ const MODES: [(Mode, &str); 7] = [
     (Mode::Ipvlan(IpvlanMode::L2), "l2"),
     (Mode::Ipvlan(IpvlanMode::L3), "l3"),
     (Mode::Ipvlan(IpvlanMode::L3s), "l3s"),
+    (Mode::Ipoib(IpoibMode::Datagram), "datagram"),
+    (Mode::Ipoib(IpoibMode::Connected), "connected"),
 ];
 
 impl FromStr for Mode {
@@ -128,7 +143,8 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         MODES.into_iter().find(|(_, word)| *word == text).map(|(mode, _)| mode).ok_or_else(|| {
-            let why = "use bridge, private, vepa or passthru for macvlan, l2, l3 or l3s for ipvlan";
+            let why = "use bridge, private, vepa or passthru for macvlan, l2, l3 or l3s for ipvlan, datagram or connected \
+                       for ipoib";
             ParseError::new(text, "a mode", why)
         })
     }
@@ -144,6 +160,8 @@ impl fmt::Display for Mode {
             Self::Ipvlan(IpvlanMode::L2) => "l2",
             Self::Ipvlan(IpvlanMode::L3) => "l3",
             Self::Ipvlan(IpvlanMode::L3s) => "l3s",
+            Self::Ipoib(IpoibMode::Datagram) => "datagram",
+            Self::Ipoib(IpoibMode::Connected) => "connected",
         })
     }
 }

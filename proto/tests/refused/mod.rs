@@ -43,6 +43,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
             mac: "02:00:5e:10:00:01".to_owned(),
             mtu: 1400,
             vlan: None,
+            pkey: 0,
             addressing: statics(["192.0.2.10/24", "2001:db8::10/64"]),
             gateways: vec!["192.0.2.1".to_owned(), "fe80::1".to_owned()],
             routes: vec![
@@ -227,6 +228,13 @@ fn kinds() -> Vec<Row> {
             change(spec);
         })
     };
+    let ipoib = |what: &str, field, change: fn(&mut wire::AttachmentSpec)| {
+        of_spec(what, field, move |spec| {
+            (spec.uplink, spec.kind) = ("ib0".to_owned(), Kind::Ipoib.into());
+            (spec.host_ifname, spec.mac, spec.mtu) = (String::new(), String::new(), 0);
+            change(spec);
+        })
+    };
     let every = |spec: &mut wire::AttachmentSpec| spec.vlan = Some(Vlan::EveryVlan(wire::EveryVlan {}));
     vec![
         row("a dummy", "spec.uplink", "eth0", Kind::Dummy, Mode::Unspecified),
@@ -308,6 +316,36 @@ fn kinds() -> Vec<Row> {
         }),
         with("a trunk of a whole NIC", "spec.trunk_vlans", Kind::Direct, |spec| spec.vlan = trunk(&[100])),
         with("every VLAN of a whole NIC", "spec.every_vlan", Kind::Direct, every),
+        row("a mode of IPoIB without the kind", "spec.mode", "ib0", Kind::Unspecified, Mode::Connected),
+        row("mode l2 of IPoIB", "spec.mode", "ib0", Kind::Ipoib, Mode::L2),
+        row("mode datagram of a macvlan", "spec.mode", "eth0", Kind::Macvlan, Mode::Datagram),
+        row("mode connected of a bridge", "spec.mode", "br0", Kind::LinuxBridge, Mode::Connected),
+        row("IPoIB", "spec.kind", "dummy", Kind::Ipoib, Mode::Unspecified),
+        row("IPoIB", "spec.kind", "host", Kind::Ipoib, Mode::Unspecified),
+        ipoib("IPoIB by a MAC address", "spec.uplink", |spec| {
+            spec.uplink = "mac:02:00:5e:10:00:01".to_owned()
+        }),
+        ipoib("IPoIB with a host end", "spec.host_ifname", |spec| spec.host_ifname = "web0".to_owned()),
+        ipoib("IPoIB with a MAC address", "spec.mac", |spec| spec.mac = "U:web".to_owned()),
+        ipoib("IPoIB with an MTU", "spec.mtu", |spec| spec.mtu = 2044),
+        ipoib("IPoIB in a VLAN", "spec.access_vlan", |spec| spec.vlan = Some(Vlan::AccessVlan(100))),
+        ipoib("a trunk of IPoIB", "spec.trunk_vlans", |spec| spec.vlan = trunk(&[100])),
+        ipoib("every VLAN of IPoIB", "spec.every_vlan", every),
+        ipoib("DHCP over InfiniBand", "spec.dhcp", |spec| {
+            spec.addressing = Some(Addressing::Dhcp(wire::Dhcp::default()));
+        }),
+        ipoib("DHCPv6 over InfiniBand", "spec.dhcp6", |spec| spec.dhcp6 = Some(wire::Dhcp6::default())),
+        ipoib("probes on InfiniBand", "spec.duplicate_check", |spec| {
+            spec.duplicate_check = wire::DuplicateCheck::Full.into();
+        }),
+        ipoib("a way to the host of IPoIB", "spec.host_reach", |spec| spec.host_reach = true),
+        ipoib("a partition key without a partition", "spec.pkey", |spec| spec.pkey = 0x8000),
+        ipoib("a partition key of three bytes", "spec.pkey", |spec| spec.pkey = 0x1_0001),
+        ipoib("a partition by its key alone, and a MAC address", "spec.mac", |spec| {
+            (spec.kind, spec.pkey, spec.mac) = (0, 0x8001, "U:web".to_owned());
+        }),
+        with("a partition of a macvlan", "spec.pkey", Kind::Macvlan, |spec| spec.pkey = 0x8001),
+        with("a partition of a dummy", "spec.pkey", Kind::Dummy, |spec| spec.pkey = 0x8001),
         with("a VLAN of a dummy", "spec.access_vlan", Kind::Dummy, |spec| {
             spec.vlan = Some(Vlan::AccessVlan(100));
         }),

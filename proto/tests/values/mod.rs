@@ -8,20 +8,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtime, State};
 use pipewright_api::condition::GuestLinkState;
 use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Lease};
-use pipewright_api::host::{Bridge, Capability, Change, ChangeAction, HostFacts, HostLink};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, GuestRef, HostSpec, IpvlanMode,
-    Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, GuestRef, HostSpec, IpoibMode,
+    IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
+
+mod host;
+
+pub(crate) use host::{change, host_facts};
 
 /// Link names that callers may choose; those with an `x` in front are for the guest, others for the host.
 pub(crate) fn link_name(first: &'static str) -> impl Strategy<Value = LinkName> {
@@ -85,6 +88,8 @@ pub(crate) fn port() -> impl Strategy<Value = (Uplink, Option<Kind>, Option<Mode
             .prop_map(|(nic, mode, vlan)| { (nic, Some(Kind::Ipvlan), mode.map(Mode::Ipvlan), vlan) }),
         (nic(), access()).prop_map(|(nic, vlan)| (nic, Some(Kind::Vlan), None, Some(vlan))),
         (nic(), option::of(access())).prop_map(|(nic, vlan)| (nic, Some(Kind::Direct), None, vlan)),
+        (link_name("ib"), option::of(prop::sample::select(vec![IpoibMode::Datagram, IpoibMode::Connected])))
+            .prop_map(|(port, mode)| (Uplink::Link(port), Some(Kind::Ipoib), mode.map(Mode::Ipoib), None)),
         option::of(Just(Kind::Dummy)).prop_map(|kind| (Uplink::Dummy, kind, None, None)),
         option::of(Just(Kind::Ptp)).prop_map(|kind| (Uplink::Host, kind, None, None)),
         guest().prop_map(|guest| (Uplink::Guest(guest), None, None, None)),
@@ -180,7 +185,7 @@ prop_compose! {
         (uplink, kind, mode, vlan) in port(),
         host_ifname in option::of(link_name("v")),
         mac in option::of(mac()),
-        mtu in option::of(1280u32..=9216),
+        (mtu, pkey) in (option::of(1280u32..=9216), option::of(1u32..0x8000)),
         addressing in addressing(),
         routers in (option::of(router(false)), option::of(router(true))),
         routes in routes(),
@@ -190,8 +195,9 @@ prop_compose! {
         check in prop_oneof![Just(DuplicateCheck::Off), Just(DuplicateCheck::Quick), Just(DuplicateCheck::Full)],
     ) -> AttachmentSpec {
         let is_ptp = matches!(uplink, Uplink::Host | Uplink::Guest(_));
+        let is_ipoib = kind == Some(Kind::Ipoib);
         let addressing = match addressing {
-            Addressing::Dhcp(_) if is_ptp => Addressing::None,
+            Addressing::Dhcp(_) if is_ptp || is_ipoib => Addressing::None,
             addressing => addressing,
         };
         let peer_address = |host: u8| format!("172.16.0.{host}/24").parse().unwrap();
@@ -202,9 +208,10 @@ prop_compose! {
         let own = addressing.addresses();
         let reachable = |router: &IpAddr| own.is_empty() || own.iter().any(|own| own.addr().is_ipv4() == router.is_ipv4());
         let gateways = [routers.0, routers.1].into_iter().flatten().filter(reachable).collect();
-        let mtu = mtu.map(|bytes| Mtu::try_from(bytes).unwrap());
+        let mtu = mtu.filter(|_| !is_ipoib).map(|bytes| Mtu::try_from(bytes).unwrap());
+        let pkey = pkey.filter(|_| is_ipoib).map(|key| key.try_into().unwrap());
         let spec = AttachmentSpec {
-            guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, addressing, gateways, routes,
+            guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, pkey, addressing, gateways, routes,
             peer, host_reach: false, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None,
         };
         let automatic = AttachmentSpec { slaac, dhcp6: dhcp6.then(Dhcp6::default), ..spec.clone() };
@@ -213,7 +220,7 @@ prop_compose! {
         let spec = if checked.check().is_ok() { checked } else { spec };
         // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
         let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
-        let has_parents_mac = spec.kind == Some(Kind::Ipvlan) || mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
+        let has_parents_mac = is_ipoib || spec.kind == Some(Kind::Ipvlan) || mode == Some(Mode::Macvlan(MacvlanMode::Passthru));
         AttachmentSpec {
             host_ifname: host_ifname.filter(|_| is_pair),
             mac: mac.filter(|_| !has_parents_mac),
@@ -293,7 +300,7 @@ prop_compose! {
         ]),
         (guest_id, name, pid, netns_cookie, started_at) in
             (".{0,20}", ".{0,20}", option::of(1u32..), any::<u64>(), ".{0,20}"),
-        (host_end, mac, mtu) in (any::<u64>(), mac(), 1280u32..=9216),
+        (host_end, mac, mtu) in (any::<u64>(), option::of(mac()), option::of(1280u32..=9216)),
         fleet in option::of(fleet()),
         created_at in time(),
         revision in any::<u64>(),
@@ -316,7 +323,7 @@ prop_compose! {
                 runtime, id: guest_id.clone(), name: name.clone(), pid, netns_cookie, started_at: started_at.clone(),
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
-            host_ifname, mac, mtu: Mtu::try_from(mtu).unwrap(), fleet, created_at, revision, plan, observed, leftovers,
+            host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
             lease, lease6, traffic: Vec::new(),
         }
     }
@@ -354,45 +361,4 @@ pub(crate) fn guest_link_state() -> impl Strategy<Value = GuestLinkState> {
             gateway_state,
         },
     )
-}
-
-pub(crate) fn host_facts() -> impl Strategy<Value = HostFacts> {
-    let text = || ".{0,20}";
-    let capability = (text(), any::<bool>(), text()).prop_map(|(name, present, detail)| Capability {
-        name,
-        present,
-        detail,
-    });
-    let kind = prop::sample::select(vec![SwitchKind::LinuxBridge, SwitchKind::Ovs]);
-    let bridge = (text(), kind, any::<u32>(), vec(text(), 0..3), any::<bool>())
-        .prop_map(|(name, kind, mtu, ports, ours)| Bridge { name, kind, mtu, ports, ours });
-    let state = guest_link_state().prop_map(|state| state.addresses);
-    let link = (text(), text(), any::<u32>(), text(), state, text()).prop_map(
-        |(name, mac, mtu, operstate, addresses, holder)| HostLink {
-            name,
-            mac,
-            mtu,
-            operstate,
-            addresses,
-            holder,
-        },
-    );
-    let names = (text(), text(), text());
-    (names, vec(capability, 0..3), vec(bridge, 0..3), vec(link, 0..3), any::<u32>()).prop_map(
-        |((hostname, kernel, agent_version), capabilities, bridges, links, attachments)| HostFacts {
-            hostname,
-            kernel,
-            agent_version,
-            capabilities,
-            bridges,
-            links,
-            attachments,
-        },
-    )
-}
-
-pub(crate) fn change() -> impl Strategy<Value = Change> {
-    let action = prop::sample::select(vec![ChangeAction::Create, ChangeAction::Update, ChangeAction::Remove]);
-    (action, ".{0,20}", ".{0,20}", option::of(failure()))
-        .prop_map(|(action, object, detail, failure)| Change { action, object, detail, failure })
 }

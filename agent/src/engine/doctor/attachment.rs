@@ -111,7 +111,7 @@ impl<H: Host> Engine<H> {
     /// The bridge, or a link of it that leads out of the host, may pass shorter frames than the guest sends.
     fn narrower(&self, record: &Record, links: &Links) -> Option<Finding> {
         let bridge = record.attachment.spec.uplink.link()?;
-        let mtu = record.attachment.mtu.get();
+        let mtu = record.attachment.mtu?.get();
         let is_in = |name: &str| match record.attachment.spec.kind.and_then(Kind::switch) {
             Some(SwitchKind::LinuxBridge) => links.is_port(name, bridge),
             Some(SwitchKind::Ovs) => {

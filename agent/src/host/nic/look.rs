@@ -9,6 +9,7 @@ use pipewright_api::net::{LinkName, MacAddr};
 use super::link::{self, NicLink};
 use super::objects::{self, Found};
 use super::{Radios, settings, users};
+use crate::host::hardware::Hardware;
 use crate::host::kernel::Kernel;
 use crate::host::netlink::{KernelError, Requests};
 use crate::step::NicState;
@@ -67,7 +68,7 @@ fn look(requests: &mut Requests, name: &str) -> Result<Result<NicFacts, Obstacle
         return Ok(Err(Obstacle::Missing));
     };
     let index = nic.facts.index;
-    let (Some(mac), true) = (nic.facts.mac, nic.facts.is_ethernet) else {
+    let (Some(mac), true) = (nic.facts.mac, nic.facts.hardware == Hardware::Ethernet) else {
         let why = "it is no Ethernet link with a MAC address of its own".to_owned();
         return Ok(Err(Obstacle::Unfit(why)));
     };

@@ -112,6 +112,14 @@ fn arguments_become_a_spec() {
         ),
         ("dummy web --ip 192.0.2.10/24", serde_json::json!({ "uplink": "dummy" })),
         (
+            "ib0 web --ip 192.0.2.10/24 --pkey 32769",
+            serde_json::json!({ "uplink": "ib0", "ifname": "ib0", "pkey": "0x8001" }),
+        ),
+        (
+            "ib0 web --ip 192.0.2.10/24 --kind ipoib --mode connected --ifname eth1",
+            serde_json::json!({ "uplink": "ib0", "kind": "ipoib", "mode": "connected" }),
+        ),
+        (
             "br0 web --ip 192.0.2.10/24 --ifname net0 --host-ifname web0 --dry-run --timeout 5s -o json",
             serde_json::json!({ "ifname": "net0", "host_ifname": "web0" }),
         ),
@@ -150,9 +158,30 @@ fn what_cannot_be_is_refused_before_anything_connects() {
             "--trunk: macvlan is on one VLAN at most: give it with --vlan, or leave it out for all",
         ),
         (
-            format!("ib0 web {ip} --kind ipoib"),
-            "invalid value 'ipoib' for '--kind <KIND>': ipoib is not in this version: use auto, linux-bridge, ovs, \
-             macvlan, ipvlan, vlan, dummy, ptp or direct",
+            format!("ib0 web {ip} --kind ipoib --mac U:web"),
+            "--mac: a link of InfiniBand has a hardware address of 20 bytes, which the fabric gives: leave it out",
+        ),
+        (
+            format!("ib0 web {ip} --kind ipoib --vlan 100"),
+            "--vlan: InfiniBand has partitions instead of VLANs: give one with --pkey, or leave it out",
+        ),
+        (
+            format!("br0 web {ip} --kind linux-bridge --pkey 0x8001"),
+            "--pkey: only InfiniBand has partitions, not linux-bridge: leave it out",
+        ),
+        (
+            format!("ib0 web {ip} --pkey 0x8000"),
+            "invalid value '0x8000' for '--pkey <KEY>': not a partition key: use 0x0001 to 0x7fff; with the bit 0x8000, \
+             which is set in any case, 0x8001 to 0xffff",
+        ),
+        (
+            format!("ib0 web {ip} --mode connected"),
+            "--mode: connected is a mode of ipoib: ask for that kind, too",
+        ),
+        (
+            format!("eth0 web {ip} --kind geneve"),
+            "invalid value 'geneve' for '--kind <KIND>': use auto, linux-bridge, ovs, macvlan, ipvlan, vlan, dummy, ptp, \
+             direct or ipoib",
         ),
         (
             format!("ovs0 web {ip} --vlan 4095"),

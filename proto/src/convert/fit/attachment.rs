@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::At;
-use super::not_reserved;
+use super::{ipoib, mode, not_reserved};
 use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
 use crate::spec::{
@@ -24,13 +24,14 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
             return Err(at.refuse(format_args!("{name} is the name of the bridge: use another")));
         }
     }
-    mode(spec, at)?;
+    mode::fits(spec, &at.field("mode"))?;
     peer(spec, at)?;
     host_reach(spec, &at.field("host_reach"))?;
     if let Some(kind) = spec.known_kind() {
         vlan(spec, kind, at)?;
         without_host_end(spec, kind, at)?;
     }
+    ipoib::fits(spec, at)?;
     if matches!(&spec.vlan, Some(Vlan::Trunk(vlans)) if vlans.is_empty()) {
         // Open vSwitch takes an empty list for every VLAN.
         let why = "give at least one VLAN; for every VLAN ask for `every_vlan`";
@@ -137,27 +138,6 @@ fn peer(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a mode is one of the kind's. Without a kind, the uplink decides, and with it the agent.
-fn mode(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
-    let Some(mode) = spec.mode else { return Ok(()) };
-    let at = at.field("mode");
-    match (mode, spec.known_kind()) {
-        (Mode::Macvlan(_), Some(Kind::Macvlan) | None) | (Mode::Ipvlan(_), Some(Kind::Ipvlan)) => Ok(()),
-        (Mode::Ipvlan(_), None | Some(Kind::Macvlan)) => {
-            Err(at.refuse(format_args!("{mode} is a mode of ipvlan: ask for that kind, too")))
-        }
-        (Mode::Macvlan(_), Some(Kind::Ipvlan)) => {
-            Err(at.refuse(format_args!("{mode} is no mode of ipvlan: use l2, l3 or l3s")))
-        }
-        (
-            _,
-            Some(
-                kind @ (Kind::LinuxBridge | Kind::Ovs | Kind::Vlan | Kind::Dummy | Kind::Ptp | Kind::Direct),
-            ),
-        ) => Err(at.refuse(format_args!("{kind} has no modes: leave it out"))),
-    }
-}
-
 /// What cannot be chosen of a link that is not one of a pair.
 fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     if !kind.has_host_end(&spec.uplink) && spec.host_ifname.is_some() {
@@ -174,7 +154,16 @@ fn without_host_end(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<()
 /// What a kind of port needs of its VLAN.
 pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(), Failure> {
     match (kind, &spec.vlan) {
-        (Kind::LinuxBridge | Kind::Macvlan | Kind::Ipvlan | Kind::Dummy | Kind::Ptp | Kind::Direct, None)
+        (
+            Kind::LinuxBridge
+            | Kind::Macvlan
+            | Kind::Ipvlan
+            | Kind::Dummy
+            | Kind::Ptp
+            | Kind::Direct
+            | Kind::Ipoib,
+            None,
+        )
         | (Kind::LinuxBridge | Kind::Ovs, Some(_))
         | (Kind::Macvlan | Kind::Ipvlan | Kind::Vlan | Kind::Direct, Some(Vlan::Access(_))) => Ok(()),
         (Kind::Vlan, None) => Err(at.field("vlan").refuse("a sub-interface is of one VLAN: give it with --vlan")),
@@ -187,6 +176,9 @@ pub(super) fn vlan(spec: &AttachmentSpec, kind: Kind, at: &At<'_>) -> Result<(),
         (Kind::Dummy | Kind::Ptp, Some(vlan)) => {
             Err(at.field(field_of(vlan)).refuse(format_args!("{kind} carries no VLAN: leave it out")))
         }
+        (Kind::Ipoib, Some(vlan)) => Err(at
+            .field(field_of(vlan))
+            .refuse("InfiniBand has partitions instead of VLANs: give one with --pkey, or leave it out")),
         (Kind::Ovs, None) => Err(at.field("vlan").refuse(
             "a port without a tag is a trunk of every VLAN: ask for one with --vlan, --trunk VID,… or --trunk all",
         )),

@@ -2,6 +2,8 @@
 
 mod attachment;
 mod host;
+mod ipoib;
+mod mode;
 
 use super::At;
 use crate::net::{LinkName, RESERVED_PREFIX};
