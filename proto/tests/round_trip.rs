@@ -144,6 +144,7 @@ proptest! {
             })),
             gateways: vec![text(6)],
             routes: vec![wire::Route { destination: text(7), via: text(6), ..wire::Route::default() }],
+            pkey: if number % 7 == 0 { number } else { 0 },
             host_reach: number % 5 == 0,
             peer_ifname: text(3),
             peer_cidrs: vec![text(5)],
