@@ -14,11 +14,12 @@ use crate::host::policy::Policy;
 
 const HOST: &str = "host";
 /// Capabilities of linux/capability.h, and what fails without.
-const NEEDED: [(u32, &str, &str); 5] = [
+const NEEDED: [(u32, &str, &str); 6] = [
     (12, "CAP_NET_ADMIN", "nothing can be attached"),
     (21, "CAP_SYS_ADMIN", "guests cannot be entered"),
     (19, "CAP_SYS_PTRACE", "guests of other users cannot be opened"),
     (13, "CAP_NET_RAW", "addresses are neither announced nor leased"),
+    (11, "CAP_NET_BROADCAST", "what is changed in guests is not heard of"),
     (1, "CAP_DAC_OVERRIDE", "files of runtimes cannot be read"),
 ];
 /// Less than this in the state directory, in bytes and in files, is nearly full.
