@@ -51,6 +51,7 @@ mod take;
 pub mod tool;
 mod traffic;
 mod verify;
+mod veth;
 mod visit;
 mod vlan_link;
 pub mod watch;

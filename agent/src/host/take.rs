@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipewright_api::net::LinkName;
-use rtnetlink::packet_route::link::LinkAttribute;
 use uuid::Uuid;
 
 use crate::host::guest_request::{is_guest_request, pardon, request};
@@ -20,9 +19,9 @@ use crate::host::watch::{Seen, Which};
 use crate::host::way::Way;
 use crate::host::{
     Refused, announce, bridge, guest_link, link, lower, mark, nic, offload, pair, port_vlans, shim, sys,
-    sysctl, vlan_link,
+    sysctl, veth, vlan_link,
 };
-use crate::step::{Expected, Move, Nic, Step, StepError, Veth};
+use crate::step::{Expected, Move, Nic, Step, StepError};
 
 /// How long a link may take to pass frames.
 const FORWARDING: Duration = Duration::from_secs(10);
@@ -138,8 +137,8 @@ impl Run {
             Step::FilterVlans { bridge, uplink } => return self.filter_vlans(step, bridge, uplink.as_ref()),
             Step::PassVlans { bridge, uplink } => bridge::pass_vlans(&mut self.host, bridge, uplink.as_ref()),
             Step::JoinVlans { port, vlan } => port_vlans::join(&mut self.host, port, vlan),
-            Step::CreateVeth(veth) => match &self.guest {
-                Some(guest) => create_veth(&mut self.host, guest, veth),
+            Step::CreateVeth(pair) => match &self.guest {
+                Some(guest) => veth::create(&mut self.host, &guest.netns, pair),
                 None => return Err(StepError::GuestGone),
             },
             Step::CreateLink(link) => {
@@ -369,33 +368,6 @@ fn open(netns: Netns) -> Result<Guest, KernelError> {
     let requests = Requests::open()?;
     let cookie = sys::netns_cookie(&requests)?;
     Ok(Guest { netns, requests, cookie })
-}
-
-/// One RTM_NEWLINK, then one that says whose the host's end is, and keeps it without a link-local address. The kernel drops
-/// an alias that comes with the first.
-fn create_veth(host: &mut Requests, guest: &Guest, veth: &Veth) -> Result<(), KernelError> {
-    let bridge = veth.bridge.as_ref().map(|bridge| link::index(host, bridge)).transpose()?;
-    match host.request(&link::create_veth(veth, &guest.netns, bridge)) {
-        Ok(replies) => {
-            let index = link::created_index(host, &veth.host_end, &replies)?;
-            let alias = veth.alias.clone().map(LinkAttribute::IfAlias);
-            let bare = link::change(index, alias.iter().cloned().collect());
-            let whole = link::change(index, alias.into_iter().chain([link::without_link_local()]).collect());
-            match host.request(&whole) {
-                // A kernel without IPv6 does not know that attribute, and needs it not.
-                Err(error) if error.errno == libc::EAFNOSUPPORT => host.request(&bare).map(drop),
-                answer => answer.map(drop),
-            }
-        }
-        Err(error) if error.errno == libc::EEXIST => {
-            let text = match link::find(host, veth.host_end.as_str())? {
-                Some(_) => format!("link {} exists in the host", veth.host_end),
-                None => format!("link {} exists in the guest", veth.guest_end),
-            };
-            Err(KernelError::new(libc::EEXIST, text))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 pub(super) fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {
