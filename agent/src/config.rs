@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
@@ -59,6 +60,10 @@ struct Settings {
     /// systemd-machined's state files [default: /run/systemd/machines].
     #[arg(long, value_name = "DIR")]
     machines: Option<PathBuf>,
+    /// How long an attachment that follows a container outlives that container's deletion, for another one of its name
+    /// [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    recreate_within: Option<u32>,
     /// Datapath of bridges that are made in Open vSwitch; auto is netdev where the kernel lacks openvswitch
     /// [default: auto].
     #[arg(long, value_name = "TYPE")]
@@ -185,6 +190,8 @@ pub struct Config {
     pub ovsdb: String,
     /// Where guests are looked up.
     pub guests: Places,
+    /// How long an attachment waits for a container that was deleted.
+    pub recreate_within: Duration,
     /// For bridges that are made.
     pub datapath: Datapath,
     /// Of the log.
@@ -258,6 +265,9 @@ impl Flags {
             state_dir: flags.state_dir.or(file.state_dir).unwrap_or_else(|| "/var/lib/pipewright".into()),
             ovsdb: flags.ovsdb.or(file.ovsdb).unwrap_or_else(|| "unix:/var/run/openvswitch/db.sock".into()),
             guests,
+            recreate_within: Duration::from_secs(
+                flags.recreate_within.or(file.recreate_within).unwrap_or(60).into(),
+            ),
             datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             metrics: flags.metrics.or(file.metrics).map(|MetricsAddress(address)| address),

@@ -49,7 +49,8 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
     let places = Places { state_dir: config.state_dir.clone(), sockets: sockets.collect() };
     let guests = Guests::new(&config.guests);
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
-    let engine = Engine::start(Parts { host, kernel, ovs, guests, records, places }, loaded).await?;
+    let parts = Parts { host, kernel, ovs, guests, records, places, recreate_within: config.recreate_within };
+    let engine = Engine::start(parts, loaded).await?;
     let metrics_at = metrics.as_ref().map(Endpoint::address);
     if let Some(endpoint) = metrics {
         tokio::spawn(endpoint.serve(std::sync::Arc::clone(&engine)));

@@ -113,12 +113,14 @@ pub(crate) fn state(attachment: &wire::Attachment) -> String {
         wire::AttachmentState::Detaching => "detaching",
         wire::AttachmentState::Detached => "detached",
         wire::AttachmentState::Incomplete => "incomplete",
+        wire::AttachmentState::Waiting => "waiting",
     };
     let is_attached = attachment.state() == wire::AttachmentState::Attached;
     match &attachment.observed {
         _ if !attachment.leftovers.is_empty() => {
             format!("{state}; left over: {}", attachment.leftovers.join(", "))
         }
+        _ if !attachment.waiting.is_empty() => format!("{state}: {}", attachment.waiting),
         Some(observed) if is_attached && !observed.present => {
             let what = if attachment.host_ifname.is_empty() { "link" } else { "host end" };
             format!("{state}; {what} is gone")
@@ -172,6 +174,16 @@ ID        GUEST       IFNAME  ADDRESS                        MAC                
             "{both}"
         );
         assert!(second.ends_with("-     pwh7f3a5cdefgh  attached; host end is gone"), "{both}");
+    }
+
+    #[test]
+    fn one_that_waits_says_why() {
+        let mut waiting = attachment("0198c0de-0000-7000-8000-000000000001");
+        waiting.state = wire::AttachmentState::Waiting.into();
+        waiting.waiting = "its guest stopped".to_owned();
+        waiting.observed = Some(wire::ObservedLink::default());
+
+        assert_eq!(state(&waiting), "waiting: its guest stopped");
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn standing(wanted: &AttachmentSpec, there: &Attachment) -> Standing {
 fn broken(there: &Attachment) -> Option<String> {
     match there.state {
         State::Attached => {}
+        State::Waiting => return Some(format!("waiting: {}", there.waiting)),
         State::Incomplete => return Some(format!("incomplete, left over: {}", there.leftovers.join(", "))),
         State::Attaching | State::Detaching | State::Detached => return Some(there.state.to_string()),
     }

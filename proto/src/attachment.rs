@@ -54,6 +54,9 @@ pub struct Attachment {
     /// What was added to it, and goes with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Traffic>,
+    /// Why it waits; empty unless it does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
 }
 
 /// Life of an attachment.
@@ -70,6 +73,8 @@ pub enum State {
     Detached,
     /// An undo could not finish.
     Incomplete,
+    /// Nothing of it is there until its guest runs.
+    Waiting,
 }
 
 impl fmt::Display for State {
@@ -80,6 +85,7 @@ impl fmt::Display for State {
             Self::Detaching => "detaching",
             Self::Detached => "detached",
             Self::Incomplete => "incomplete",
+            Self::Waiting => "waiting",
         })
     }
 }
@@ -95,7 +101,7 @@ pub struct GuestIdentity {
     pub name: String,
     /// A process of the guest, when one is known.
     pub pid: Option<u32>,
-    /// SO_NETNS_COOKIE.
+    /// SO_NETNS_COOKIE; 0 while it does not run.
     pub netns_cookie: u64,
     /// When the runtime or the kernel says it started.
     pub started_at: String,
@@ -129,6 +135,14 @@ impl Runtime {
         match self {
             Self::Docker | Self::Podman | Self::Containerd | Self::Crio => true,
             Self::Lxc | Self::Machined | Self::Pid | Self::Netns => false,
+        }
+    }
+
+    /// Whether it tells when a guest of a name starts, so that a link can follow it.
+    pub fn tells_of_starts(self) -> bool {
+        match self {
+            Self::Docker | Self::Podman => true,
+            Self::Lxc | Self::Containerd | Self::Crio | Self::Machined | Self::Pid | Self::Netns => false,
         }
     }
 }

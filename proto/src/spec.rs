@@ -12,12 +12,14 @@ use crate::labels::Labels;
 use crate::net::{InterfaceAddr, LinkName, MacAddr, Mtu, ParseError, VlanId, as_text};
 
 mod addressing;
+mod follow;
 mod guest;
 mod pkey;
 mod route;
 mod uplink;
 
 pub use addressing::{Addressing, DuplicateCheck};
+pub use follow::Follow;
 pub use guest::{ContainerdRef, GuestRef};
 pub use pkey::PartitionKey;
 pub use route::{Route, RouteDetails, RouteKind, RouteScope, TableId};
@@ -73,6 +75,9 @@ pub struct AttachmentSpec {
     /// Notes of the caller's.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// `None`: by the guest's runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<Follow>,
 }
 
 impl AttachmentSpec {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pipewright_api::attachment::{Attachment, GuestIdentity, Listing, ObservedLink, Runtime, State};
 use pipewright_api::labels::Labels;
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Route, Vlan};
+use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Route, Vlan};
 use pipewright_api::wire;
 use serde_json::json;
 
@@ -34,6 +34,7 @@ fn attachment() -> Attachment {
         peer: Default::default(),
         labels: Labels::try_from(BTreeMap::from([("example.owner".to_owned(), "web team".to_owned())]))
             .unwrap(),
+        follow: Some(Follow::Restarts),
     };
     Attachment {
         id: "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap(),
@@ -66,6 +67,7 @@ fn attachment() -> Attachment {
         peer: None,
         lease6: None,
         traffic: Vec::new(),
+        waiting: String::new(),
         spec,
     }
 }
@@ -97,6 +99,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                     "gateways": ["192.0.2.1"],
                     "peer_ifname": "",
                     "peer_cidrs": [],
+                    "follow": "FOLLOW_RESTARTS",
                     "labels": { "example.owner": "web team" },
                 "routes": [{
                         "destination": "198.51.100.0/24", "via": "", "type": "ROUTE_TYPE_UNSPECIFIED", "table": 0,
@@ -129,6 +132,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                 },
                 "leftovers": [],
                 "traffic": [],
+                "waiting": "",
             }],
             "next_page_token": "",
             "revision": "9",

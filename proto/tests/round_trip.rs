@@ -152,6 +152,7 @@ proptest! {
             slaac: number % 2 == 0,
             dhcp6: (number % 3 == 0).then(|| wire::Dhcp6 { hostname: text(1) }),
             labels: [(text(3), text(4))].into(),
+            follow: kind % 4,
         };
         match AttachmentSpec::try_from(spec) {
             Ok(spec) => assert_survives::<_, wire::AttachmentSpec>(&spec),

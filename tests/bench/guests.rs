@@ -97,6 +97,7 @@ impl Seat {
             host_reach: false,
             peer: Default::default(),
             labels: Default::default(),
+            follow: None,
         })
     }
 

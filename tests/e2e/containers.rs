@@ -169,12 +169,12 @@ fn stopped_and_unknown_containers_are_named_and_paused_ones_get_their_link() -> 
 }
 
 #[test]
-fn a_killed_container_leaves_nothing_and_can_be_attached_again() -> Result<()> {
+fn a_killed_container_that_is_attached_once_leaves_nothing_and_can_be_attached_again() -> Result<()> {
     needs!(Root, Docker, Ovs);
     let stage = Stage::with_ovs()?;
     let web = stage.host.container("web")?;
     let before = Snapshot::take(&stage.host)?;
-    let attach = format!("attach {FOREIGN} {} --ip 192.0.2.10/24 --vlan 100", web.reference());
+    let attach = format!("attach {FOREIGN} {} --ip 192.0.2.10/24 --vlan 100 --once", web.reference());
 
     for end in [kill as fn(&Guest) -> Result<()>, |web: &Guest| web.restart()] {
         stage.ctl(&attach)?;

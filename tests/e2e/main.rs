@@ -19,6 +19,7 @@ mod duplicates;
 mod fleet;
 mod fleet_drift;
 mod fleet_scene;
+mod follow;
 mod guests;
 mod host_reach;
 mod ipv6_auto;

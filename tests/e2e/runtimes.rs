@@ -59,8 +59,8 @@ fn dies(runtime: Runtime) -> Result<()> {
     let stage = stage()?;
     let web = stage.host.contained("web", runtime)?;
     // One with an end in the host, and one without.
-    stage.ctl(&format!("attach br0 {} --ip 192.0.2.2/24", web.reference()))?;
-    stage.ctl(&format!("attach eth1 {} --ifname eth2 --no-ip", web.reference()))?;
+    stage.ctl(&format!("attach br0 {} --ip 192.0.2.2/24 --once", web.reference()))?;
+    stage.ctl(&format!("attach eth1 {} --ifname eth2 --no-ip --once", web.reference()))?;
 
     web.kill()?;
 

@@ -137,6 +137,7 @@ pub(crate) fn spec(guest: &Guest, uplink: &str, address: &str) -> AttachmentSpec
         host_reach: false,
         peer: Default::default(),
         labels: Default::default(),
+        follow: None,
     }
 }
 

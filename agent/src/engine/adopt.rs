@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pipewright_api::attachment::{GuestIdentity, Runtime, State};
 use pipewright_api::labels::Labels;
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Peer, Uplink, Vlan};
+use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Peer, Uplink, Vlan};
 use uuid::Uuid;
 
 use super::Engine;
@@ -104,9 +104,12 @@ impl<H: Host> Engine<H> {
         let decision = kinds::plan(&whole, &ground, derived)?;
         // What comes by itself unless it is asked for may have been asked for or not.
         let asked = AttachmentSpec { kind: None, mac: None, mtu: None, host_ifname: None, ..whole };
-        let wish = Wish { request: Uuid::new_v4(), spec: asked, fleet: claim.fleet.clone() };
+        let wish = Wish { request: Uuid::new_v4(), spec: asked, fleet: claim.fleet.clone(), again: None };
+        let follow = if identity.runtime.tells_of_starts() { Follow::Restarts } else { Follow::Once };
         let mut made = record(claim.id, &wish, identity, None, decision);
         made.attachment.state = State::Attached;
+        made.attachment.spec.follow = Some(follow);
+        made.follows = follow == Follow::Restarts;
         let made = self.shelf.claim(made)?;
         self.shelf.put((*made).clone(), Some(FOUND));
         self.records.settle(vec![Write::Attachment(Box::new((*made).clone()))]).await?;
@@ -176,6 +179,7 @@ fn spec(
         routes: plugged.routes.clone(),
         duplicate_check: DuplicateCheck::Off,
         host_reach: false,
+        follow: None,
         pkey: None,
         peer: Peer::default(),
         labels: Labels::default(),

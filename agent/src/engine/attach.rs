@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use pipewright_api::attachment::{Attachment, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{AttachmentSpec, FleetName, Kind};
+use pipewright_api::spec::{AttachmentSpec, FleetName, Follow, Kind};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -15,15 +15,18 @@ use super::Engine;
 use crate::dhcp::given::Family;
 use crate::engine::decided;
 use crate::engine::entered::Entered;
+use crate::engine::known::{Known, in_the_way};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Durable, Record, Write};
 use crate::engine::timetable::Errand;
 use crate::host::netns::Netns;
-use crate::host::{Host, Refused, Within, mark};
+use crate::host::{Host, Within, mark};
 use crate::kinds::{self, Derived};
 use crate::metrics;
-use crate::status;
 use crate::step;
+
+/// What watchers are told of one that waited.
+const STARTED: &str = "its guest started";
 
 /// What an attach is for.
 #[derive(Debug, Clone)]
@@ -34,15 +37,8 @@ pub(super) struct Wish {
     pub spec: AttachmentSpec,
     /// The fleet that wants it.
     pub fleet: Option<FleetName>,
-}
-
-/// What there is already of that guest and name.
-enum Known {
-    No,
-    /// What is asked for.
-    Attached(Arc<Record>),
-    /// What a rollback or detach that stopped short left in the way, or a link that somebody unplugged by hand.
-    Remains(Arc<Record>),
+    /// The attachment that waits for this, when it is its own guest that started and nobody else asked.
+    pub again: Option<Uuid>,
 }
 
 impl<H: Host> Engine<H> {
@@ -52,7 +48,7 @@ impl<H: Host> Engine<H> {
     /// See the `.proto` file.
     pub async fn attach(self: &Arc<Self>, asked: Attach) -> Result<(Attachment, bool), Failure> {
         let Attach { request_id, spec, dry_run } = asked;
-        let wish = Wish { request: request_id, spec, fleet: None };
+        let wish = Wish { request: request_id, spec, fleet: None, again: None };
         if dry_run {
             return self.would_attach(&wish).await;
         }
@@ -105,22 +101,35 @@ impl<H: Host> Engine<H> {
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
         let attaching = self.kernel.attaching();
-        let mut entered = self.enter(&wish.spec).await?;
-        match self.known(wish, &entered).await? {
-            Known::No => {}
-            Known::Attached(known) => {
-                let attachment = Box::new(known.attachment.clone());
-                self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
-                return Ok((known, false));
+        let (entered, waiting) = loop {
+            let mut entered = self.enter(&wish.spec).await?;
+            match self.known(wish, &entered).await? {
+                Known::No => break (entered, None),
+                Known::Attached(known) => {
+                    let attachment = Box::new(known.attachment.clone());
+                    self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
+                    return Ok((known, false));
+                }
+                Known::Remains(record) => {
+                    self.remove(&record, wish.request, None, None).await?;
+                    // A default route may be back that ours has to replace.
+                    entered.look_again(self, &wish.spec).await?;
+                    break (entered, None);
+                }
+                Known::Waiting(record) => {
+                    if let Some(taken_up) = self.take_up(&record).await? {
+                        break (entered, Some(taken_up));
+                    }
+                }
+                Known::Elsewhere(record) => {
+                    drop(entered);
+                    self.leave(record.attachment.id).await?;
+                }
             }
-            Known::Remains(record) => {
-                self.remove(&record, wish.request, None, None).await?;
-                // A default route may be back that ours has to replace.
-                entered.look_again(self, &wish.spec).await?;
-            }
-        }
+        };
         let Entered { guest, peer, locks: _locks, .. } = &entered;
-        let mut record = self.decide(wish, &entered).await?;
+        let (_waits, waiting) = waiting.unzip();
+        let mut record = self.decide(wish, &entered, waiting.as_deref()).await?;
         let _uses = self
             .locks
             .use_links(step::needs(&record.plan).map(|shared| shared.link().clone()).collect())
@@ -155,8 +164,11 @@ impl<H: Host> Engine<H> {
             Known::No => {}
             Known::Attached(known) => return Ok((known.attachment.clone(), false)),
             Known::Remains(record) => return Err(in_the_way(&record)),
+            Known::Waiting(record) | Known::Elsewhere(record) => {
+                return Ok((self.decide(wish, &entered, Some(&record)).await?.attachment, true));
+            }
         }
-        let record = self.decide(wish, &entered).await?;
+        let record = self.decide(wish, &entered, None).await?;
         Ok((record.attachment, true))
     }
 
@@ -165,44 +177,32 @@ impl<H: Host> Engine<H> {
         self.kernel.netns_id(netns).await.map_err(|error| unseen(spec, &error))
     }
 
-    /// Looks for the attachment of that guest and name.
-    async fn known(&self, wish: &Wish, entered: &Entered) -> Result<Known, Failure> {
-        self.is_free_there(wish, entered)?;
-        let Some(record) = self.shelf.find(entered.facts.cookie, &wish.spec.ifname) else {
-            return Ok(Known::No);
-        };
-        // We hold the guest's lock, so nobody works on it: a rollback or detach stopped short.
-        if record.attachment.state != State::Attached {
-            return Ok(Known::Remains(record));
-        }
-        let asked = decided::asked_again(&wish.spec, &record);
-        let is_near = record.attachment.guest.netns_cookie == entered.facts.cookie;
-        if asked == record.asked && is_near && record.attachment.fleet == wish.fleet {
-            return Ok(match self.is_plugged(&record, &self.links().await?) {
-                true => Known::Attached(record),
-                false => Known::Remains(record),
-            });
-        }
-        let Attachment { id, .. } = record.attachment;
-        let text = format!(
-            "{} of guest \"{}\" is attached already in another way (attachment {id}); detach it first, or choose another ifname",
-            wish.spec.ifname, wish.spec.guest
-        );
-        Err(Failure::new(Reason::SpecDiffers, text).with("attachment", id.to_string()))
-    }
-
     /// From what is asked and what is there to a record that says all.
-    async fn decide(&self, wish: &Wish, entered: &Entered) -> Result<Record, Failure> {
-        let id = Uuid::new_v4();
+    async fn decide(
+        &self,
+        wish: &Wish,
+        entered: &Entered,
+        waiting: Option<&Record>,
+    ) -> Result<Record, Failure> {
+        let id = waiting.map_or_else(Uuid::new_v4, |record| record.attachment.id);
         tracing::Span::current().record("attachment", tracing::field::display(id));
         let guest = entered.guest.identity.clone();
         let peer = entered.far(&wish.spec)?;
         let far = peer.as_ref().map(|peer| (peer.guest.clone(), peer.ifname.clone()));
-        let ground = self.ground(&wish.spec, guest.clone(), entered.facts.clone(), peer).await?;
+        // What waits stays of its kind, whatever the uplink is by now.
+        let kind = waiting.and_then(|record| record.attachment.spec.kind).or(wish.spec.kind);
+        let wanted = AttachmentSpec { kind, ..wish.spec.clone() };
+        let ground = self.ground(&wanted, guest.clone(), entered.facts.clone(), peer).await?;
         let alias = mark::alias(id, &wish.spec.ifname, wish.fleet.as_ref(), &guest);
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id), alias };
-        let decision = kinds::plan(&wish.spec, &ground, derived)?;
-        Ok(decided::record(id, wish, guest, far, decision))
+        let follow = entered.follow(&wish.spec)?;
+        let decision = kinds::plan(&wanted, &ground, derived)?;
+        let mut record = decided::record(id, wish, guest, far, decision);
+        record.attachment.spec.follow = Some(follow);
+        if let Some(before) = waiting {
+            decided::go_on(&mut record, before);
+        }
+        Ok(record)
     }
 
     /// Writes the intent. From here on a crash is made good by the next start.
@@ -220,7 +220,7 @@ impl<H: Host> Engine<H> {
         match self.records.begin(&writes).await {
             Ok(intent) => Ok((record, intent)),
             Err(failure) => {
-                self.shelf.remove(record.attachment.id, None);
+                self.step_back(&record, Vec::new(), Some(failure.message()));
                 Err(failure)
             }
         }
@@ -238,7 +238,12 @@ impl<H: Host> Engine<H> {
         for family in Family::ALL {
             record.hold(family, self.kernel.leases().given(record.attachment.id, family));
         }
-        let record = self.shelf.put(record, None);
+        let cause = record.follows.then_some(STARTED);
+        record.follows = record.attachment.spec.follow == Some(Follow::Restarts);
+        let record = self.shelf.put(record, cause);
+        if record.follows {
+            self.following.send_replace(());
+        }
         let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
         writes.extend(answered(open, made(&record)));
         self.records.finish(&writes, intent).await?;
@@ -247,51 +252,6 @@ impl<H: Host> Engine<H> {
         }
         self.announce_later(&record);
         Ok(record)
-    }
-
-    /// Takes back what was made but cannot be remembered.
-    async fn forgo(&self, record: &Record, guest: &Netns, unwritten: Failure) -> Failure {
-        let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
-        if leftovers.is_empty() {
-            self.shelf.remove(record.attachment.id, Some(unwritten.message()));
-            return unwritten;
-        }
-        let mut record = record.clone();
-        record.attachment.state = State::Incomplete;
-        record.attachment.leftovers.clone_from(&leftovers);
-        self.shelf.put(record, Some(unwritten.message()));
-        let text = format!("{unwritten}; and not all could be taken back: {}", leftovers.join("; "));
-        Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
-    }
-
-    async fn roll_back(
-        &self,
-        record: &Record,
-        guest: &Netns,
-        refused: Refused,
-        open: Option<&Operation>,
-    ) -> Failure {
-        let mut going = record.clone();
-        going.attachment.state = State::Detaching;
-        self.shelf.put(going, Some("it is taken back"));
-        let leftovers = self.undo(record.attachment.id, Some(guest), &record.plan).await;
-        let failure = status::of_attach(&record.attachment, &refused.error, &leftovers);
-        let id = record.attachment.id;
-        let mut writes: Vec<Write> = answered(open, Answer::Failed(failure.clone())).into_iter().collect();
-        if leftovers.is_empty() {
-            self.shelf.remove(id, Some(failure.message()));
-            writes.push(Write::NoAttachment(id));
-        } else {
-            let mut record = record.clone();
-            record.attachment.state = State::Incomplete;
-            record.attachment.leftovers = leftovers;
-            let record = self.shelf.put(record, Some(failure.message()));
-            writes.push(Write::Attachment(Box::new((*record).clone())));
-        }
-        match self.records.settle(writes).await {
-            Ok(()) => failure,
-            Err(unwritten) => unwritten,
-        }
     }
 
     /// Records the answer of a request that changed nothing.
@@ -305,22 +265,6 @@ impl<H: Host> Engine<H> {
             None => Ok(()),
         }
     }
-}
-
-/// A dry run changes nothing, so it cannot look behind what is left.
-fn in_the_way(record: &Record) -> Failure {
-    let Attachment { id, spec, leftovers, state, .. } = &record.attachment;
-    let why = match state {
-        State::Attached => format!("was unplugged from {} by somebody", spec.uplink),
-        State::Attaching | State::Detaching | State::Detached | State::Incomplete => {
-            format!("was not wholly taken back: {}", leftovers.join("; "))
-        }
-    };
-    let text = format!(
-        "{} of guest \"{}\" {why}; an attach begins with taking it back, or `pwctl detach {id}` does it",
-        spec.ifname, spec.guest
-    );
-    Failure::new(Reason::RollbackIncomplete, text).with("leftovers", leftovers.join("\n"))
 }
 
 /// Logs a failure once: a caller's mistake is the caller's business, what the host cannot do is the operator's.

@@ -79,7 +79,10 @@ impl<H: Host> Engine<H> {
 
     async fn carry_out(&self, todo: &Todo, fleet: &FleetName, request: Uuid) -> Result<(), Failure> {
         let _turn = self.turns.acquire().await;
-        let make = |spec: &AttachmentSpec| Wish { request, spec: spec.clone(), fleet: Some(fleet.clone()) };
+        let make = |spec: &AttachmentSpec| {
+            let (spec, fleet) = (spec.clone(), Some(fleet.clone()));
+            Wish { request, spec, fleet, again: None }
+        };
         match todo {
             Todo::MakeSwitch { spec, .. } => self.make_switch(fleet, spec).await,
             Todo::RefuseSwitch { failure, .. } => Err(failure.clone()),
@@ -118,6 +121,12 @@ impl<H: Host> Engine<H> {
                     if record.asked == *wanted
                         && record.attachment.state == State::Attached
                         && self.is_plugged(&record, &links) => {}
+                Some(record) if record.asked == *wanted && record.attachment.state == State::Waiting => {
+                    // One whose guest does not run comes when that does.
+                    if self.guests.find(&wanted.guest).await.is_ok() {
+                        todo.push(Todo::Attach(Box::new(wanted.clone())));
+                    }
+                }
                 Some(record) => todo.push(Todo::Replace(record, Box::new(wanted.clone()))),
             }
         }

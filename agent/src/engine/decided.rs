@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::engine::attach::Wish;
 use crate::engine::records::Record;
 use crate::kinds::Decision;
+use crate::step::{GuestTraffic, Step};
 
 /// What is asked for, compared with an attachment: to ask for what it got by itself is to ask for the same.
 pub(super) fn asked_again(spec: &AttachmentSpec, record: &Record) -> AttachmentSpec {
@@ -64,6 +65,7 @@ pub(super) fn record(
         peer,
         lease6: None,
         traffic: Vec::new(),
+        waiting: String::new(),
     };
     Record {
         attachment,
@@ -73,5 +75,22 @@ pub(super) fn record(
         netns_id: None,
         leases: Vec::new(),
         changing: None,
+        follows: false,
+        gone_since: None,
     }
+}
+
+/// Makes a record, of an attachment that waited for its guest, the next part of its life.
+pub(super) fn go_on(record: &mut Record, before: &Record) {
+    let Attachment { spec, created_at, traffic, .. } = &mut record.attachment;
+    // How its guests are called is the caller's choice; by which id they were found now is not.
+    record.asked.clone_from(&before.asked);
+    spec.guest.clone_from(&before.asked.guest);
+    spec.uplink.clone_from(&before.asked.uplink);
+    *created_at = before.attachment.created_at;
+    traffic.clone_from(&before.attachment.traffic);
+    let added = traffic.iter().map(|added| Step::AddTraffic(GuestTraffic::over(&spec.ifname, added)));
+    record.plan.extend(added);
+    record.attachment.plan = record.plan.iter().map(ToString::to_string).collect();
+    record.follows = before.follows;
 }

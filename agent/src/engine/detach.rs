@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::engine::attach::{answered, expecting, open_operation, tell};
+use crate::engine::locks::{GuestLock, cookies};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
 use crate::engine::shelf::{keys, meant};
@@ -73,10 +74,20 @@ impl<H: Host> Engine<H> {
         request: Uuid,
         answer: Option<(&Operation, Answer)>,
     ) -> Result<Option<Attachment>, Failure> {
-        let Some(record) = self.shelf.get(id) else { return Ok(None) };
-        let _lock = self.locks.ends(&record.attachment).await;
-        let Some(record) = self.shelf.get(id) else { return Ok(None) };
+        let Some((_lock, record)) = self.hold(id).await else { return Ok(None) };
         self.remove(&record, request, None, answer).await.map(Some)
+    }
+
+    /// The attachment with the locks of its guests, of those that it has then; `None` when it was gone by then.
+    pub(super) async fn hold(&self, id: Uuid) -> Option<(Vec<GuestLock>, Arc<Record>)> {
+        loop {
+            let before = self.shelf.get(id)?;
+            let locks = self.locks.ends(&before.attachment).await;
+            let record = self.shelf.get(id)?;
+            if cookies(&record.attachment) == cookies(&before.attachment) {
+                return Some((locks, record));
+            }
+        }
     }
 
     /// Undoes an attachment, whatever state it is in, and with it answers a request. The caller holds the guest's lock.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use pipewright_api::attachment::GuestIdentity;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, GuestRef, Uplink};
+use pipewright_api::spec::{AttachmentSpec, Follow, GuestRef, Uplink};
 
 use super::Engine;
 use crate::engine::attach::{Wish, unseen};
@@ -117,6 +118,27 @@ impl Entered {
             *facts = engine.look_there(&peer.netns, spec).await?;
         }
         Ok(())
+    }
+
+    /// Whether the link follows its guests: only runtimes that tell when a guest starts make it possible.
+    ///
+    /// # Errors
+    /// INVALID_FIELD when it is asked to and cannot.
+    pub(super) fn follow(&self, spec: &AttachmentSpec) -> Result<Follow, Failure> {
+        let far = self.peer.as_ref().map(|(peer, _)| peer);
+        let mut guests = std::iter::once(&self.guest).chain(far).map(|guest| &guest.identity);
+        let fixed = guests.find(|guest| !guest.runtime.tells_of_starts());
+        match (spec.follow, fixed) {
+            (Some(Follow::Restarts), Some(GuestIdentity { runtime, name, .. })) => {
+                let why = format!(
+                    "guest \"{name}\" is of {runtime}, and only guests of Docker and Podman are followed: leave it out"
+                );
+                Err(Failure::field("spec.follow", why))
+            }
+            (Some(asked), _) => Ok(asked),
+            (None, Some(_)) => Ok(Follow::Once),
+            (None, None) => Ok(Follow::Restarts),
+        }
     }
 
     /// The other end, as far as a plan depends on it.

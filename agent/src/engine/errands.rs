@@ -42,6 +42,7 @@ impl<H: Host> Engine<H> {
                     match errand {
                         Errand::Lease(family) => engine.look_at_lease(id, family),
                         Errand::Announce(times) => engine.announce_again(id, times),
+                        Errand::Follow => engine.follow(id),
                     }
                 }
                 let next = engine.timetable.next();

@@ -90,8 +90,7 @@ impl<H: Host> Engine<H> {
     /// Makes the guest and the record as the exchange ended, unless they were changed meanwhile.
     async fn conclude(&self, before: &Record, family: Family, outcome: Outcome, due: Option<Moment>) {
         let id = before.attachment.id;
-        let _lock = self.locks.ends(&before.attachment).await;
-        let Some(record) = self.shelf.get(id) else { return };
+        let Some((_lock, record)) = self.hold(id).await else { return };
         if record.attachment.state != State::Attached || record.lease(family) != before.lease(family) {
             return;
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use uuid::Uuid;
 
 /// Unheld locks are forgotten when there are more than this.
 const KEPT: usize = 4096;
@@ -17,6 +18,8 @@ const KEPT: usize = 4096;
 pub struct Locks {
     guests: Map<u64>,
     bridges: Map<LinkName>,
+    records: Map<Uuid>,
+    looks: Map<Uuid>,
 }
 
 /// When the holder of a lock last let go of it; `None` while nobody did.
@@ -90,10 +93,21 @@ impl Locks {
         locks
     }
 
-    /// Waits for the guests of an attachment.
+    /// Waits for the guests of an attachment, and then for the attachment itself, whose guests may not be there.
     pub async fn ends(&self, attachment: &Attachment) -> Vec<GuestLock> {
-        let guests = std::iter::once(&attachment.guest).chain(&attachment.peer);
-        self.guests(guests.map(|guest| guest.netns_cookie).collect()).await
+        let mut locks = self.guests(cookies(attachment)).await;
+        locks.push(self.record(attachment.id).await);
+        locks
+    }
+
+    /// Waits for an attachment. Whoever holds it waits for no guest.
+    pub async fn record(&self, id: Uuid) -> GuestLock {
+        GuestLock(self.records.get(id).write_owned().await)
+    }
+
+    /// Waits until nobody looks where the guest of an attachment is. It is taken before all others.
+    pub async fn look(&self, id: Uuid) -> GuestLock {
+        GuestLock(self.looks.get(id).write_owned().await)
     }
 
     /// Keeps the bridge from being released.
@@ -115,6 +129,12 @@ impl Locks {
     pub async fn release_bridge(&self, bridge: &LinkName) -> BridgeRelease {
         BridgeRelease(self.bridges.get(bridge.clone()).write_owned().await)
     }
+}
+
+/// The guests of an attachment that run.
+pub(super) fn cookies(attachment: &Attachment) -> BTreeSet<u64> {
+    let guests = std::iter::once(&attachment.guest).chain(&attachment.peer);
+    guests.map(|guest| guest.netns_cookie).filter(|cookie| *cookie != 0).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::Engine;
+use crate::engine::aside::STOPPED;
 use crate::engine::list::place;
 use crate::engine::records::Record;
 use crate::host::link::LinkFacts;
@@ -86,7 +87,7 @@ impl<H: Host> Engine<H> {
         // One that is still being made is looked at when it is: the lock is held until then.
         match record.attachment.state {
             State::Attaching | State::Attached => {}
-            State::Detaching | State::Detached | State::Incomplete => return,
+            State::Detaching | State::Detached | State::Incomplete | State::Waiting => return,
         }
         let engine = Arc::clone(self);
         tokio::spawn(async move { engine.lose(record.attachment.id).await });
@@ -97,7 +98,7 @@ impl<H: Host> Engine<H> {
         let (records, _) = self.shelf.attachments();
         let is_meant = |record: &&Arc<Record>| match record.attachment.state {
             State::Attaching | State::Attached => record.attachment.host_ifname.is_none(),
-            State::Detaching | State::Detached | State::Incomplete => false,
+            State::Detaching | State::Detached | State::Incomplete | State::Waiting => false,
         };
         let (ids, places): (Vec<Uuid>, Vec<_>) = records
             .iter()
@@ -130,15 +131,16 @@ impl<H: Host> Engine<H> {
 
     /// Removes what is left of an attachment if its link is gone.
     async fn lose(&self, id: Uuid) {
-        let Some(record) = self.shelf.get(id) else { return };
-        let _lock = self.locks.ends(&record.attachment).await;
-        let Some(record) = self.shelf.get(id) else { return };
+        let Some((_lock, record)) = self.hold(id).await else { return };
         if record.attachment.state != State::Attached || self.is_present(&record).await {
             return;
         }
         let attachment = &record.attachment;
         tracing::info!(attachment = %id, guest = %attachment.spec.guest, "{} is gone with its guest", attachment.spec.ifname);
         self.meters.lost();
+        if record.follows {
+            return self.abandon(&record, STOPPED).await;
+        }
         // A failure is in the log, and the attachment says what is left.
         let _told = self.remove(&record, record.request, Some(GONE), None).await;
     }

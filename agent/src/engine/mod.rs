@@ -12,6 +12,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pipewright_api::reason::Failure;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -28,6 +29,7 @@ use crate::metrics::Meters;
 use crate::switches::ovs::Ovs;
 
 mod adopt;
+mod aside;
 mod attach;
 mod converge;
 mod damage;
@@ -36,8 +38,11 @@ mod detach;
 mod doctor;
 mod entered;
 mod errands;
+mod follow;
+mod followed;
 mod ground;
 mod intact;
+mod known;
 mod leases;
 mod list;
 pub mod locks;
@@ -47,9 +52,11 @@ mod parent;
 mod readings;
 pub mod records;
 mod recover;
+mod rollback;
 mod shelf;
 mod show;
 mod switch;
+mod tellers;
 mod timetable;
 mod tool;
 mod traffic;
@@ -60,7 +67,7 @@ mod whole;
 pub use shelf::is_meant;
 
 /// Mutations that are worked on at once; more wait for their turn.
-const AT_ONCE: usize = 32;
+const AT_ONCE: u32 = 32;
 
 /// All that the agent does, whoever asks.
 #[derive(Debug)]
@@ -80,6 +87,8 @@ pub struct Engine<H> {
     keeping: Semaphore,
     /// Announcements after the first.
     announcing: Semaphore,
+    /// Looks where guests are.
+    looking: Semaphore,
     timetable: Timetable,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
@@ -87,6 +96,10 @@ pub struct Engine<H> {
     places: Places,
     /// Told when an attachment without a host's end is made: its guest is listened to from then on.
     without_host_end: Notify,
+    /// Told when an attachment is made that follows its guest: its runtime is listened to from then on.
+    following: watch::Sender<()>,
+    /// How long an attachment waits for a container that was deleted.
+    recreate_within: Duration,
     /// True once the agent is about to stop: who only waits or watches is sent away.
     stopping: watch::Sender<bool>,
 }
@@ -115,6 +128,8 @@ pub struct Parts<H> {
     pub records: Records,
     /// Its own on the host.
     pub places: Places,
+    /// How long an attachment waits for a container that was deleted.
+    pub recreate_within: Duration,
 }
 
 impl<H: Host> Engine<H> {
@@ -123,7 +138,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// When the host cannot be observed at all.
     pub async fn start(parts: Parts<H>, loaded: Loaded) -> Result<Arc<Self>, Failure> {
-        let Parts { host, kernel, ovs, guests, records, places } = parts;
+        let Parts { host, kernel, ovs, guests, records, places, recreate_within } = parts;
         let engine = Arc::new(Self {
             host,
             kernel,
@@ -133,19 +148,23 @@ impl<H: Host> Engine<H> {
             records,
             shelf: Shelf::new(loaded.generation),
             locks: Locks::default(),
-            turns: Semaphore::new(AT_ONCE),
-            exits: Semaphore::new(AT_ONCE),
+            turns: Semaphore::new(AT_ONCE as usize),
+            exits: Semaphore::new(AT_ONCE as usize),
             keeping: Semaphore::new(leases::AT_ONCE),
             announcing: Semaphore::new(errands::AT_ONCE),
+            looking: Semaphore::new(follow::AT_ONCE),
             timetable: Timetable::default(),
             applying: tokio::sync::Mutex::default(),
             meters: Meters::default(),
             places,
             without_host_end: Notify::new(),
+            following: watch::Sender::new(()),
+            recreate_within,
             stopping: watch::Sender::new(false),
         });
         engine.recover(loaded).await?;
         engine.follow_losses();
+        engine.follow_runtimes();
         engine.confirm_leases();
         engine.run_errands();
         Ok(engine)
@@ -155,6 +174,8 @@ impl<H: Host> Engine<H> {
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
         self.operations.drain().await;
+        // Links that are made again are nobody's request.
+        let _turns = self.turns.acquire_many(AT_ONCE).await;
     }
 
     /// Returns when the agent is about to stop.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
+use std::time::SystemTime;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use pipewright_api::attachment::Attachment;
@@ -53,6 +54,12 @@ pub struct Record {
     /// What is being added to the link, or removed; after a crash it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changing: Option<Traffic>,
+    /// It was attached once, and outlives its guest.
+    #[serde(default)]
+    pub follows: bool,
+    /// Since when its runtime knows no guest of that id or name; only while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<SystemTime>,
 }
 
 /// A bridge that a fleet wants.

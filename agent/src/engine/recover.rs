@@ -12,6 +12,9 @@ use crate::engine::operations::{Answer, Operation};
 use crate::engine::records::{Loaded, Record, Write};
 use crate::host::Host;
 
+/// Why an attachment waits that was being made again.
+const ENDED: &str = "the agent was ended while it was made again";
+
 impl<H: Host> Engine<H> {
     /// Puts up the records and makes good what is half done.
     pub(super) async fn recover(&self, loaded: Loaded) -> Result<(), Failure> {
@@ -29,11 +32,15 @@ impl<H: Host> Engine<H> {
             // The caller may have been told that it is attached: whether or not, what is left of it is the record.
             let begun = attachments.iter_mut().filter(|record| record.attachment.state == State::Attaching);
             begun.for_each(|record| record.attachment.state = State::Attached);
+            attachments.iter_mut().for_each(Record::outlive_host);
         }
         let records: Vec<Arc<Record>> =
             attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();
         let half_done = records.iter().filter(|record| record.attachment.state != State::Attached);
         join_all(half_done.map(|record| self.finish(record))).await;
+        if has_rebooted {
+            join_all(records.iter().map(|record| self.outlast(record))).await;
+        }
         self.sweep().await;
         join_all(records.iter().map(|record| self.finish_traffic(record))).await;
         self.adopt().await?;
@@ -47,17 +54,21 @@ impl<H: Host> Engine<H> {
     /// Tries again what an earlier undo left.
     pub(super) async fn retry_incomplete(&self) {
         let (mut records, _) = self.shelf.attachments();
-        records.retain(|record| record.attachment.state == State::Incomplete);
+        records.retain(|record| matches!(record.attachment.state, State::Incomplete | State::Waiting));
         join_all(records.iter().map(|record| self.finish(record))).await;
+        records.iter().for_each(|record| self.look_soon(record));
     }
 
     async fn finish(&self, record: &Record) {
-        let id = record.attachment.id;
-        let _lock = self.locks.ends(&record.attachment).await;
         // Somebody may have finished it meanwhile.
-        let Some(record) = self.shelf.get(id) else { return };
-        if record.attachment.state == State::Attached {
-            return;
+        let Some((_lock, record)) = self.hold(record.attachment.id).await else { return };
+        match record.attachment.state {
+            State::Attached => return,
+            // Nothing of it is left.
+            State::Waiting if record.plan.is_empty() => return,
+            State::Waiting => return self.abandon(&record, &record.attachment.waiting).await,
+            State::Attaching if record.follows => return self.abandon(&record, ENDED).await,
+            State::Attaching | State::Detaching | State::Detached | State::Incomplete => {}
         }
         let cause = Some("it was left half done");
         // A failure is in the log, and the attachment says what is left.

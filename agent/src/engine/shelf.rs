@@ -122,6 +122,30 @@ impl Shelf {
         inner.attachments.get(id).cloned()
     }
 
+    /// The attachment of that name that follows a guest of that id or name, wherever it is now.
+    pub(super) fn of_former(&self, guest: &GuestIdentity, ifname: &LinkName) -> Option<Arc<Record>> {
+        let inner = self.lock();
+        let is_it = |record: &&Arc<Record>| {
+            let Attachment { spec, state, .. } = &record.attachment;
+            // One that is attached is another's as long as its own container is there.
+            let near = record.near();
+            let is_own = *state == State::Waiting || near.was.id == guest.id;
+            record.follows
+                && spec.ifname == *ifname
+                && is_own
+                && near.is(guest.runtime, &guest.id, &guest.name)
+        };
+        inner.attachments.values().find(is_it).cloned()
+    }
+
+    /// The attachments that follow guests of a runtime.
+    pub(super) fn followed(&self, runtime: Runtime) -> Vec<Arc<Record>> {
+        let inner = self.lock();
+        let is_it =
+            |record: &&Arc<Record>| record.follows && record.ends().any(|guest| guest.was.runtime == runtime);
+        inner.attachments.values().filter(is_it).cloned().collect()
+    }
+
     /// The attachment with that host end.
     pub(super) fn by_host_end(&self, name: &str) -> Option<Arc<Record>> {
         let name: LinkName = name.parse().ok()?;
@@ -153,7 +177,8 @@ impl Shelf {
         let needs = |plan: &[Step]| step::needs(plan).any(|needed| needed == what);
         let is_needed = |record: &Arc<Record>| {
             let Attachment { id, state, .. } = &record.attachment;
-            *id != but && *state != State::Detaching && needs(&record.plan)
+            let is_going = matches!(state, State::Detaching | State::Waiting);
+            *id != but && !is_going && needs(&record.plan)
         };
         let is_wanted = |switch: &Arc<SwitchRecord>| {
             let is_it = matches!(what, Shared::Link(link) if switch.spec.name == *link);
@@ -264,6 +289,9 @@ impl Inner {
         self.revision += 1;
         record.attachment.revision = self.revision;
         let record = Arc::new(record);
+        if let Some(before) = self.attachments.get(&record.attachment.id).cloned() {
+            self.forget(&before);
+        }
         let attachment = &record.attachment;
         self.keys.extend(keys(&record).map(|key| (key, attachment.id)));
         if let Some(name) = &attachment.host_ifname {
@@ -279,7 +307,14 @@ impl Inner {
 
     fn remove(&mut self, id: Uuid, cause: Option<&str>) {
         let Some(record) = self.attachments.remove(&id) else { return };
-        for key in keys(&record) {
+        self.forget(&record);
+        self.revision += 1;
+        self.tell(&record, State::Detached, cause);
+    }
+
+    /// Removes what it is found by.
+    fn forget(&mut self, record: &Record) {
+        for key in keys(record) {
             self.keys.remove(&key);
         }
         if let Some(name) = &record.attachment.host_ifname {
@@ -288,8 +323,6 @@ impl Inner {
         if let Some(nic) = step::lent(&record.plan) {
             self.lent.remove(&nic.name);
         }
-        self.revision += 1;
-        self.tell(&record, State::Detached, cause);
     }
 
     fn tell(&mut self, record: &Arc<Record>, state: State, cause: Option<&str>) {
@@ -304,12 +337,13 @@ impl Inner {
     }
 }
 
-/// Where its links are, and what they are called there.
+/// Where its links are, and what they are called there. One that waits has none.
 pub(super) fn keys(record: &Record) -> impl Iterator<Item = (u64, LinkName)> {
     let Attachment { guest, peer, spec, .. } = &record.attachment;
     let far = peer.iter().zip(&spec.peer.ifname);
     let near = std::iter::once((guest, &spec.ifname));
-    near.chain(far).map(|(guest, ifname)| (guest.netns_cookie, ifname.clone()))
+    let there = near.chain(far).filter(|(guest, _)| guest.netns_cookie != 0);
+    there.map(|(guest, ifname)| (guest.netns_cookie, ifname.clone()))
 }
 
 /// The guest of an attachment, of either end, that a caller means, with the name of the link there.

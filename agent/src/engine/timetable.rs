@@ -26,6 +26,8 @@ pub(super) enum Errand {
     Lease(Family),
     /// Its neighbours are told once more where it is; how often they were told before.
     Announce(u8),
+    /// Its guest may have started, stopped or gone.
+    Follow,
 }
 
 /// Tasks with the moments at which they are due.

@@ -54,7 +54,7 @@ impl Docker {
         self.socket.exists()
     }
 
-    fn client(&self) -> Result<&bollard::Docker, Failure> {
+    pub(super) fn client(&self) -> Result<&bollard::Docker, Failure> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -64,13 +64,19 @@ impl Docker {
         Ok(self.client.get_or_init(|| client))
     }
 
-    fn down(&self, error: &Error) -> Failure {
+    pub(super) fn down(&self, error: &Error) -> Failure {
         let text = format!(
             "{} does not answer at {}: {error}; start it, or name the guest by pid:N or netns:NAME",
             self.server.name,
             self.socket.display()
         );
         Failure::new(self.server.down, text)
+    }
+
+    /// It closed a connection that it should have kept.
+    pub(super) fn silent(&self) -> Failure {
+        let Server { name, down, .. } = self.server;
+        Failure::new(*down, format!("{name} at {} ended its events", self.socket.display()))
     }
 
     /// The daemon's version.

@@ -11,6 +11,7 @@ use crate::host::netns::Netns;
 mod containerd;
 mod crio;
 mod docker;
+pub mod life;
 mod lxc;
 mod machined;
 mod named;
@@ -77,6 +78,20 @@ impl Guests {
     /// The Podman that containers are looked up with.
     pub fn podman(&self) -> &Docker {
         &self.podman
+    }
+
+    /// Who tells when guests of a runtime start; `None` for a runtime that does not.
+    pub fn teller(&self, runtime: Runtime) -> Option<&Docker> {
+        match runtime {
+            Runtime::Docker => Some(&self.docker),
+            Runtime::Podman => Some(&self.podman),
+            Runtime::Lxc
+            | Runtime::Containerd
+            | Runtime::Crio
+            | Runtime::Machined
+            | Runtime::Pid
+            | Runtime::Netns => None,
+        }
     }
 
     /// Finds a guest and opens its network namespace.

@@ -56,7 +56,8 @@ struct Runtimes {
 }
 
 /// A gauge that is 0 is shown, too: an alert on it must not depend on whether it ever was above.
-const STATES: [State; 4] = [State::Attaching, State::Attached, State::Detaching, State::Incomplete];
+const STATES: [State; 5] =
+    [State::Attaching, State::Attached, State::Detaching, State::Incomplete, State::Waiting];
 
 impl Exposition {
     /// Gives what is measured its names.
@@ -91,6 +92,11 @@ impl Exposition {
             "pipewright_lease_exchanges",
             "Exchanges with DHCP servers over leases that are kept",
             meters.leases.clone(),
+        );
+        all.register(
+            "pipewright_follow",
+            "Attachments that follow their guests: what became of them when those stopped, started or went",
+            meters.follows.clone(),
         );
         all.register("pipewright_attachments", "Attachments by state", gauges.attachments.clone());
         all.register(
@@ -176,6 +182,7 @@ fn word(state: State) -> &'static str {
         State::Detaching => "detaching",
         State::Detached => "detached",
         State::Incomplete => "incomplete",
+        State::Waiting => "waiting",
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Meters {
     refusals: Family<Refusals, Counter>,
     lost: Counter,
     leases: Family<Leases, Counter>,
+    follows: Family<Follows, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +65,11 @@ struct Leases {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Follows {
+    outcome: &'static str,
+}
+
 impl Default for Meters {
     fn default() -> Self {
         let requests: fn() -> Histogram = || Histogram::new(REQUESTS);
@@ -73,6 +79,7 @@ impl Default for Meters {
             refusals: Family::default(),
             lost: Counter::default(),
             leases: Family::default(),
+            follows: Family::default(),
         }
     }
 }
@@ -101,6 +108,11 @@ impl Meters {
     /// A guest died with its attachment.
     pub(crate) fn lost(&self) {
         self.lost.inc();
+    }
+
+    /// What became of an attachment whose guest stopped, started or went.
+    pub(crate) fn followed(&self, outcome: &'static str) {
+        self.follows.get_or_create(&Follows { outcome }).inc();
     }
 
     /// An exchange with servers of addresses ended.

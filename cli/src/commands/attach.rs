@@ -9,7 +9,7 @@ use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, GuestRef, Kind, Mode, PartitionKey, Peer, Route, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Mode, PartitionKey, Peer, Route, Uplink, Vlan,
 };
 use pipewright_api::wire;
 use uuid::Uuid;
@@ -66,6 +66,8 @@ Examples:
     pwctl attach host docker:web --ip 192.0.2.2/31 --host-ip 192.0.2.3/31 --host-ifname web0
   Between two guests:
     pwctl attach guest:docker:db docker:web --ifname db0 --ip 192.0.2.4/31 --peer-ifname web0 --peer-ip 192.0.2.5/31
+  Until the guest stops, and not again when it starts:
+    pwctl attach br0 docker:web --ip 192.0.2.10/24 --once
   What would be done, as `ip` and `ovs-vsctl` would say it:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --dry-run
 
@@ -141,6 +143,13 @@ pub(crate) struct Attach {
     /// macvlan, on InfiniBand ipoib. direct moves the NIC itself into the guest, and back on detach or when the guest dies
     #[arg(long, default_value = "auto", value_name = "KIND", value_parser = values::kind)]
     kind: Auto<Kind>,
+    /// Keep the link over restarts of its guest: while that does not run, the attachment waits; when it starts again, or another
+    /// container of its name, the link is made again [default for guests of Docker and Podman]
+    #[arg(long, conflicts_with = "once")]
+    follow: bool,
+    /// Remove the attachment when its guest stops [default for guests of other runtimes]
+    #[arg(long)]
+    once: bool,
     /// How links share their NIC: bridge, private, vepa or passthru (macvlan), l2, l3 or l3s (ipvlan); how an IPoIB link
     /// sends: datagram or connected (with --kind ipoib) [default: bridge, l2, datagram]
     #[arg(long, value_name = "MODE", value_parser = values::checked::<Mode>)]
@@ -227,6 +236,11 @@ impl Attach {
             host_reach: self.host_reach,
             peer: Peer { ifname: self.peer_ifname, addresses: self.peer_ips },
             labels: labels(self.labels)?,
+            follow: match (self.follow, self.once) {
+                (true, _) => Some(Follow::Restarts),
+                (false, true) => Some(Follow::Once),
+                (false, false) => None,
+            },
         };
         spec.check().map_err(|failure| Failed::Usage(in_arguments(failure.message())))?;
         Ok(spec)
@@ -254,8 +268,9 @@ fn labels(given: Vec<(String, String)>) -> Result<Labels, Failed> {
 
 /// `spec.gateways[0]: …` as `--gateway: …`.
 fn in_arguments(message: &str) -> String {
-    const ARGUMENTS: [(&str, &str); 26] = [
+    const ARGUMENTS: [(&str, &str); 27] = [
         ("spec.host_reach", "--host-reach"),
+        ("spec.follow", "--follow"),
         ("spec.duplicate_check", "--check-duplicates"),
         ("spec.uplink", "UPLINK"),
         ("spec.guest", "GUEST"),

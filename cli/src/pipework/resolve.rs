@@ -108,6 +108,7 @@ pub(super) fn spec(
         host_reach: false,
         peer: Peer::default(),
         labels,
+        follow: None,
     };
     spec.check().map_err(|failure| Refused::because(failure.message()))?;
     Ok(spec)

@@ -102,6 +102,7 @@ impl Reader<'_> {
             host_reach: false,
             peer: Peer::default(),
             labels: Labels::default(),
+            follow: None,
         };
         self.fits_together(&spec, notes);
         Some(Attachment { host: host?, segment: name.clone(), spec })

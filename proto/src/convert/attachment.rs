@@ -47,6 +47,7 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         peer: attachment.peer.map(|peer| guest(peer, &at.field("peer"))).transpose()?,
         lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6"))).transpose()?,
         traffic: traffic::list(attachment.traffic, &at.field("traffic"))?,
+        waiting: attachment.waiting,
     })
 }
 
@@ -65,7 +66,7 @@ fn lease(lease: wire::Lease, at: &At<'_>) -> Result<Lease, Failure> {
 }
 
 fn state(value: i32, at: &At<'_>) -> Result<State, Failure> {
-    let known = "attaching, attached, detaching, detached and incomplete";
+    let known = "attaching, attached, detaching, detached, incomplete and waiting";
     match at.variant::<wire::AttachmentState>(value, known)? {
         None | Some(wire::AttachmentState::Unspecified) => Err(at.refuse("it is required")),
         Some(wire::AttachmentState::Attaching) => Ok(State::Attaching),
@@ -73,6 +74,7 @@ fn state(value: i32, at: &At<'_>) -> Result<State, Failure> {
         Some(wire::AttachmentState::Detaching) => Ok(State::Detaching),
         Some(wire::AttachmentState::Detached) => Ok(State::Detached),
         Some(wire::AttachmentState::Incomplete) => Ok(State::Incomplete),
+        Some(wire::AttachmentState::Waiting) => Ok(State::Waiting),
     }
 }
 
@@ -120,6 +122,7 @@ impl From<Attachment> for wire::Attachment {
             peer: attachment.peer.map(wire::GuestIdentity::from),
             lease6: attachment.lease6.map(wire::Lease::from),
             traffic: attachment.traffic.into_iter().map(wire::Traffic::from).collect(),
+            waiting: attachment.waiting,
         }
     }
 }
@@ -146,6 +149,7 @@ impl From<State> for wire::AttachmentState {
             State::Detaching => Self::Detaching,
             State::Detached => Self::Detached,
             State::Incomplete => Self::Incomplete,
+            State::Waiting => Self::Waiting,
         }
     }
 }

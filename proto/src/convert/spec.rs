@@ -12,7 +12,7 @@ use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, HostSpec, IpoibMode, IpvlanMode, Kind, MacvlanMode, Mode,
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, HostSpec, IpoibMode, IpvlanMode, Kind, MacvlanMode, Mode,
     Peer, Route, RouteDetails, RouteKind, RouteScope, SwitchKind, SwitchSpec, UplinkSpec, Vlan,
 };
 use crate::wire;
@@ -101,6 +101,7 @@ pub(super) fn attachment_spec(spec: wire::AttachmentSpec, at: &At<'_>) -> Result
                 .list(spec.peer_cidrs, LIST_MAX, |at, text| at.required(&text))?,
         },
         labels: Labels::try_from(spec.labels).map_err(|why| at.field("labels").refuse(why))?,
+        follow: follow(spec.follow, &at.field("follow"))?,
     })
 }
 
@@ -153,6 +154,15 @@ fn duplicate_check(value: i32, at: &At<'_>) -> Result<DuplicateCheck, Failure> {
         None | Some(wire::DuplicateCheck::Unspecified | wire::DuplicateCheck::Off) => DuplicateCheck::Off,
         Some(wire::DuplicateCheck::Quick) => DuplicateCheck::Quick,
         Some(wire::DuplicateCheck::Full) => DuplicateCheck::Full,
+    })
+}
+
+fn follow(value: i32, at: &At<'_>) -> Result<Option<Follow>, Failure> {
+    let known = at.variant::<wire::Follow>(value, "restarts and once")?;
+    Ok(match known {
+        None | Some(wire::Follow::Unspecified) => None,
+        Some(wire::Follow::Restarts) => Some(Follow::Restarts),
+        Some(wire::Follow::Once) => Some(Follow::Once),
     })
 }
 
@@ -274,6 +284,12 @@ impl From<AttachmentSpec> for wire::AttachmentSpec {
             peer_ifname: spec.peer.ifname.map(String::from).unwrap_or_default(),
             peer_cidrs: spec.peer.addresses.into_iter().map(String::from).collect(),
             labels: spec.labels.into(),
+            follow: match spec.follow {
+                None => wire::Follow::Unspecified,
+                Some(Follow::Restarts) => wire::Follow::Restarts,
+                Some(Follow::Once) => wire::Follow::Once,
+            }
+            .into(),
         }
     }
 }

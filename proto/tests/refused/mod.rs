@@ -58,6 +58,7 @@ pub(crate) fn valid_attach() -> wire::AttachRequest {
             slaac: false,
             dhcp6: None,
             labels: [("example.owner".to_owned(), "web team".to_owned())].into(),
+            follow: 0,
         }),
         dry_run: false,
     }
@@ -303,6 +304,16 @@ fn kinds() -> Vec<Row> {
             (spec.gateways, spec.routes) = (Vec::new(), Vec::new());
             spec.host_reach = true;
         }),
+        of_spec("a process that is followed", "spec.follow", |spec| {
+            spec.guest = "pid:4242".to_owned();
+            spec.follow = wire::Follow::Restarts.into();
+        }),
+        of_spec("a namespace at the other end that is followed", "spec.follow", |spec| {
+            spec.uplink = "guest:netns:blue".to_owned();
+            (spec.gateways, spec.routes, spec.host_ifname) = (Vec::new(), Vec::new(), String::new());
+            spec.follow = wire::Follow::Restarts.into();
+        }),
+        of_spec("a way to follow that there is not", "spec.follow", |spec| spec.follow = 3),
         of_spec("a VLAN of a ptp", "spec.access_vlan", |spec| {
             spec.uplink = "host".to_owned();
             spec.vlan = Some(Vlan::AccessVlan(100));

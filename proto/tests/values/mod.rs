@@ -13,7 +13,7 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, GuestRef, HostSpec, IpoibMode,
+    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, Follow, GuestRef, HostSpec, IpoibMode,
     IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
@@ -183,8 +183,7 @@ prop_compose! {
         guest in guest(),
         ifname in link_name("x"),
         (uplink, kind, mode, vlan) in port(),
-        host_ifname in option::of(link_name("v")),
-        mac in option::of(mac()),
+        (host_ifname, mac) in (option::of(link_name("v")), option::of(mac())),
         (mtu, pkey) in (option::of(1280u32..=9216), option::of(1u32..0x8000)),
         addressing in addressing(),
         routers in (option::of(router(false)), option::of(router(true))),
@@ -192,7 +191,8 @@ prop_compose! {
         (peer_ifname, peer_hosts) in (option::of(link_name("x")), btree_set(1u8..100, 0..3)),
         labels in labels(),
         (slaac, dhcp6) in any::<(bool, bool)>(),
-        check in prop_oneof![Just(DuplicateCheck::Off), Just(DuplicateCheck::Quick), Just(DuplicateCheck::Full)],
+        check in prop::sample::select(vec![DuplicateCheck::Off, DuplicateCheck::Quick, DuplicateCheck::Full]),
+        follow in prop::sample::select(vec![None, Some(Follow::Restarts), Some(Follow::Once)]),
     ) -> AttachmentSpec {
         let is_ptp = matches!(uplink, Uplink::Host | Uplink::Guest(_));
         let is_ipoib = kind == Some(Kind::Ipoib);
@@ -212,10 +212,12 @@ prop_compose! {
         let pkey = pkey.filter(|_| is_ipoib).map(|key| key.try_into().unwrap());
         let spec = AttachmentSpec {
             guest, ifname, uplink, kind, mode, host_ifname: None, mac: None, mtu, vlan, pkey, addressing, gateways, routes,
-            peer, host_reach: false, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None,
+            peer, host_reach: false, labels, duplicate_check: DuplicateCheck::Off, slaac: false, dhcp6: None, follow: None,
         };
         let automatic = AttachmentSpec { slaac, dhcp6: dhcp6.then(Dhcp6::default), ..spec.clone() };
         let spec = if automatic.check().is_ok() { automatic } else { spec };
+        let following = AttachmentSpec { follow, ..spec.clone() };
+        let spec = if following.check().is_ok() { following } else { spec };
         let checked = AttachmentSpec { duplicate_check: check, ..spec.clone() };
         let spec = if checked.check().is_ok() { checked } else { spec };
         // A link without a host's end has no name for it, and one with its parent's MAC address none of its own.
@@ -286,7 +288,7 @@ prop_compose! {
         id in id(),
         spec in spec().boxed(),
         state in prop::sample::select(vec![
-            State::Attaching, State::Attached, State::Detaching, State::Detached, State::Incomplete,
+            State::Attaching, State::Attached, State::Detaching, State::Detached, State::Incomplete, State::Waiting,
         ]),
         runtime in prop::sample::select(vec![
             Runtime::Docker,
@@ -308,7 +310,7 @@ prop_compose! {
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
         lease in option::of(lease()),
         peer in option::of(any::<u64>()),
-        lease6 in option::of(lease()),
+        (lease6, waiting) in (option::of(lease()), ".{0,20}"),
     ) -> Attachment {
         let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
         let host_ifname = is_pair.then(|| LinkName::derived(host_end));
@@ -324,7 +326,7 @@ prop_compose! {
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
-            lease, lease6, traffic: Vec::new(),
+            lease, lease6, traffic: Vec::new(), waiting,
         }
     }
 }

@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod ovs;
 mod ovs_many;
+mod restart;
 mod thousand;
 mod wait;
 
@@ -35,13 +36,14 @@ impl Length {
 pub(crate) type Row = (&'static str, fn(Length) -> Result<Vec<Line>>);
 
 /// All of them; those that leave the kernel a thousand links to delete come last.
-pub(crate) const ROWS: [Row; 10] = [
+pub(crate) const ROWS: [Row; 11] = [
     ("memory", memory::measure),
     ("attach", attach::measure),
     ("flight", flight::measure),
     ("cold", cold::measure),
     ("wait", wait::measure),
     ("docker", docker::measure),
+    ("restart", restart::measure),
     ("ovs", ovs::measure),
     ("load", load::measure),
     ("thousand", thousand::measure),

@@ -23,6 +23,8 @@ impl<H: Host> Engine<H> {
             State::Incomplete => vec![incomplete(record)],
             // Somebody is at work on it.
             State::Attaching | State::Detaching | State::Detached => Vec::new(),
+            // Of one that waits nothing should be there; why it waits is in the list.
+            State::Waiting => Vec::new(),
         };
         let id = record.attachment.id;
         if self.shelf.get(id).is_none_or(|now| now.attachment.revision != record.attachment.revision) {

@@ -110,6 +110,8 @@ fn arguments_become_a_spec() {
             "mac:02:00:5E:00:53:01 web --ip 192.0.2.10/24 --kind ipvlan",
             serde_json::json!({ "uplink": "mac:02:00:5e:00:53:01", "kind": "ipvlan" }),
         ),
+        ("br0 web --ip 192.0.2.10/24 --once", serde_json::json!({ "follow": "once" })),
+        ("br0 web --ip 192.0.2.10/24 --follow", serde_json::json!({ "follow": "restarts" })),
         ("dummy web --ip 192.0.2.10/24", serde_json::json!({ "uplink": "dummy" })),
         (
             "ib0 web --ip 192.0.2.10/24 --pkey 32769",
@@ -221,6 +223,11 @@ fn what_cannot_be_is_refused_before_anything_connects() {
             format!("br0 web {ip} --timeout 0s"),
             "invalid value '0s' for '--timeout <DURATION>': use more than zero and at most 24h",
         ),
+        (
+            format!("br0 pid:4242 {ip} --follow"),
+            "--follow: pid:4242 is no guest of Docker or Podman, which alone are followed: leave it out",
+        ),
+        (format!("br0 web {ip} --follow --once"), "the argument '--follow' cannot be used with '--once'"),
         (format!("br0 web {ip} --dhcp"), "the argument '--ip <CIDR>' cannot be used with '--dhcp'"),
         (
             "br0 web --dhcp --hostname web-".to_owned(),

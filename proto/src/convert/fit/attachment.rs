@@ -10,8 +10,8 @@ use super::{ipoib, mode, not_reserved};
 use crate::net::{InterfaceAddr, is_reserved_in, usable};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, IpvlanMode, Kind, MacvlanMode, Mode, Route, RouteDetails,
-    RouteKind, RouteScope, TableId, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, IpvlanMode, Kind, MacvlanMode, Mode, Route,
+    RouteDetails, RouteKind, RouteScope, TableId, Uplink, Vlan,
 };
 
 pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
@@ -40,6 +40,7 @@ pub(in crate::convert) fn attachment(spec: &AttachmentSpec, at: &At<'_>) -> Resu
     addresses(&spec.addressing, &at.field("static_addresses").field("cidrs"))?;
     automatic(spec, at)?;
     duplicate_check(spec, &at.field("duplicate_check"))?;
+    follow(spec, &at.field("follow"))?;
     gateways(spec, &at.field("gateways"))?;
     routes(spec, &at.field("routes"))
 }
@@ -74,6 +75,16 @@ fn uplink(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
             Err(at.refuse(format_args!("{guest} is the guest itself: give another")))
         }
         (Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy | Uplink::Host | Uplink::Guest(_), _) => Ok(()),
+    }
+}
+
+/// Only some runtimes tell when a guest of that name starts.
+fn follow(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
+    match (spec.follow, spec.not_to_be_followed()) {
+        (Some(Follow::Restarts), Some(guest)) => Err(at.refuse(format_args!(
+            "{guest} is no guest of Docker or Podman, which alone are followed: leave it out"
+        ))),
+        (Some(Follow::Restarts | Follow::Once) | None, _) => Ok(()),
     }
 }
 
