@@ -89,9 +89,13 @@ impl Guest {
         self.inside()?.ip(words)
     }
 
-    /// Whether it has not been ended.
+    /// Whether it has not been ended; a container also not stopped.
     pub fn is_alive(&self) -> bool {
-        !matches!(*self.life(), Life::Dead)
+        match &*self.life() {
+            Life::Netns(_) | Life::Process(_) | Life::Contained(_) => true,
+            Life::Container(container) => container.pid() != 0,
+            Life::Dead => false,
+        }
     }
 
     /// Ends it as by accident: the namespace's name is deleted, the process or container is killed and removed.

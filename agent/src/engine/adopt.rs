@@ -10,7 +10,9 @@ use std::sync::Arc;
 use pipewright_api::attachment::{GuestIdentity, Runtime, State};
 use pipewright_api::labels::Labels;
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Peer, Uplink, Vlan};
+use pipewright_api::spec::{
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Peer, Uplink, Vlan,
+};
 use uuid::Uuid;
 
 use super::Engine;

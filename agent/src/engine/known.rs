@@ -77,7 +77,9 @@ impl Record {
         if wish.again == Some(self.attachment.id) {
             return true;
         }
-        wish.again.is_none() && decided::asked_again(&wish.spec, self) == self.asked && self.attachment.fleet == wish.fleet
+        wish.again.is_none()
+            && decided::asked_again(&wish.spec, self) == self.asked
+            && self.attachment.fleet == wish.fleet
     }
 }
 

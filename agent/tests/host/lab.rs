@@ -150,7 +150,12 @@ pub(crate) fn plan(veth: &Veth, addresses: &[&str], gateway: Option<&str>) -> Ve
         })
         .into_iter()
         .collect();
-    let mut steps = vec![Step::CreateVeth(veth.clone()), Step::SetUp { ifname: ifname.clone() }];
+    let mut steps = vec![Step::CreateVeth(veth.clone())];
+    if !veth.is_born_up() {
+        let link = veth.host_end.clone();
+        steps.push(Step::IgnoreRouters { link, switch: None, sets_up: true });
+    }
+    steps.push(Step::SetUp { ifname: ifname.clone() });
     steps.extend(addresses.iter().map(|&address| Step::AddAddress {
         ifname: ifname.clone(),
         address,

@@ -9,7 +9,8 @@ use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Hostname};
 use pipewright_api::labels::Labels;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Mode, PartitionKey, Peer, Route, Uplink, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Mode, PartitionKey, Peer, Route,
+    Uplink, Vlan,
 };
 use pipewright_api::wire;
 use uuid::Uuid;

@@ -12,8 +12,8 @@ use crate::labels::Labels;
 use crate::net::{Mtu, VlanId};
 use crate::reason::Failure;
 use crate::spec::{
-    Addressing, AttachmentSpec, DuplicateCheck, Follow, HostSpec, IpoibMode, IpvlanMode, Kind, MacvlanMode, Mode,
-    Peer, Route, RouteDetails, RouteKind, RouteScope, SwitchKind, SwitchSpec, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, DuplicateCheck, Follow, HostSpec, IpoibMode, IpvlanMode, Kind, MacvlanMode,
+    Mode, Peer, Route, RouteDetails, RouteKind, RouteScope, SwitchKind, SwitchSpec, UplinkSpec, Vlan,
 };
 use crate::wire;
 use crate::wire::attachment_spec as oneof;

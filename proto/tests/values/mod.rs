@@ -13,8 +13,9 @@ use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, Mtu, VlanId};
 use pipewright_api::operation::{Operation, OperationState};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::spec::{
-    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, Follow, GuestRef, HostSpec, IpoibMode,
-    IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec, Vlan,
+    Addressing, AttachmentSpec, ContainerdRef, DuplicateCheck, FleetName, Follow, GuestRef, HostSpec,
+    IpoibMode, IpvlanMode, Kind, MacvlanMode, Mode, Peer, Route, SwitchKind, SwitchSpec, Uplink, UplinkSpec,
+    Vlan,
 };
 use pipewright_api::tool::{Tool, ToolLine};
 use proptest::collection::{btree_map, btree_set, hash_map, vec};

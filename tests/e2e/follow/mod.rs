@@ -136,7 +136,7 @@ fn one_that_waits_keeps_its_name_from_another_spec() -> Result<()> {
     // The bridge of another, so that the link cannot be made again.
     kill(&web)?;
     waits(&scene, &web, "its guest stopped")?;
-    scene.host.inside().ip("link add br0 type dummy")?;
+    scene.host.inside().ip("link add br0 type veth peer name elsewhere")?;
     web.docker("start")?;
     waits(&scene, &web, "br0")?;
 
@@ -241,7 +241,7 @@ fn what_was_added_to_a_link_comes_back_with_it() -> Result<()> {
     let scene = Scene::linux_with(options()?)?;
     let web = scene.host.container("web")?;
     let made = attach(&scene, "br0", &web, "--ip 192.0.2.1/24")?;
-    let added = format!("route add {} 198.51.100.0/24 --via 192.0.2.9", web.reference());
+    let added = format!("guest route add {} 198.51.100.0/24 --via 192.0.2.9", web.reference());
     scene.ctl(&added)?;
     let routes = || web.inside()?.ip_json("route show 198.51.100.0/24");
     assert_eq!(routes()?.len(), 1);
