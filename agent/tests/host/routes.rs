@@ -106,7 +106,7 @@ fn a_default_route_in_the_way_is_not_overwritten() {
         let steps = plan(&veth(1, None), &["192.0.2.10/24"], Some("192.0.2.1"));
         let refused: Refused = host.take(&guest, steps.clone()).await.unwrap_err();
 
-        assert_eq!((errno(&refused).0, &steps[refused.index]), (libc::EEXIST, &steps[3]));
+        assert_eq!((errno(&refused).0, &steps[refused.index]), (libc::EEXIST, &steps[4]));
         assert!(guest.ip("route show default").contains("via 198.51.100.1"));
     });
 }
