@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod reason;
 mod request;
+mod route;
 mod spec;
 mod time;
 mod traffic;
