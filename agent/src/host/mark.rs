@@ -154,11 +154,11 @@ mod tests {
             netns_cookie: 1,
             started_at: String::new(),
         };
-        let text = alias(id, &ifname, Some(&"lab".parse().unwrap()), &guest("/srv/guests/web")).unwrap();
+        let text = alias(id, &ifname, Some(&"lab".parse().unwrap()), &guest("/run/netns/web")).unwrap();
 
         let said = claim(&text, group(id)).unwrap();
         assert_eq!((said.id, said.ifname, said.fleet.unwrap().as_str()), (id, ifname.clone(), "lab"));
-        assert_eq!(said.guest.to_string(), "netns:/srv/guests/web");
+        assert_eq!(said.guest.to_string(), "netns:/run/netns/web");
         assert_eq!(alias(id, &ifname, None, &guest(&"/x".repeat(150))), None);
         for (strange, group) in
             [(text.as_str(), group(id) ^ 1), ("web's", group(id)), ("pipewright 7 eth1 - web", group(id))]

@@ -334,7 +334,7 @@ fn kinds() -> Vec<Row> {
         row("IPoIB", "spec.kind", "dummy", Kind::Ipoib, Mode::Unspecified),
         row("IPoIB", "spec.kind", "host", Kind::Ipoib, Mode::Unspecified),
         ipoib("IPoIB by a MAC address", "spec.uplink", |spec| {
-            spec.uplink = "mac:02:00:5e:10:00:01".to_owned()
+            spec.uplink = "mac:02:00:5e:10:00:01".to_owned();
         }),
         ipoib("IPoIB with a host end", "spec.host_ifname", |spec| spec.host_ifname = "web0".to_owned()),
         ipoib("IPoIB with a MAC address", "spec.mac", |spec| spec.mac = "U:web".to_owned()),
