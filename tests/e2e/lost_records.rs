@@ -132,8 +132,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 /// What can happen to a file.
-fn damages() -> [(&'static str, fn(&mut Vec<u8>)); 3] {
+fn damages() -> [(&'static str, Damage); 3] {
     [
         ("a flipped bit in its middle", |bytes| {
             let middle = bytes.len() / 2;
@@ -199,8 +201,8 @@ fn a_journal_that_was_cut_anywhere_leaves_an_attachment_whole_or_nothing_of_it()
         let attached = essences(&scene)?;
         scene.agent.kill9()?;
         let is_journal = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "jnl");
-        let journals = files(&scene.agent.state_dir())?.into_iter().filter(is_journal);
-        let journal = journals.last().context("a state directory has a journal")?;
+        let mut journals = files(&scene.agent.state_dir())?.into_iter().filter(is_journal);
+        let journal = journals.next_back().context("a state directory has a journal")?;
         let length = fs::metadata(&journal)?.len();
         fs::File::options().write(true).open(&journal)?.set_len(length * cut / CUTS)?;
 

@@ -79,7 +79,8 @@ fn a_gateway_replaces_the_default_route_and_routes_wait_for_routers() {
 #[test]
 fn what_does_not_fit_infiniband_is_refused_when_the_uplink_says_that_it_is() {
     use wire::attachment_spec::{Addressing, Vlan};
-    let wrong: [(&str, fn(&mut wire::AttachmentSpec)); 6] = [
+    type Change = fn(&mut wire::AttachmentSpec);
+    let wrong: [(&str, Change); 6] = [
         ("spec.mac", |asked| asked.mac = "U:web".into()),
         ("spec.mtu", |asked| asked.mtu = 2044),
         ("spec.access_vlan", |asked| asked.vlan = Some(Vlan::AccessVlan(100))),
