@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use pipewright_api::attachment::{GuestIdentity, Runtime, State};
 use pipewright_api::labels::Labels;
-use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::reason::Failure;
 use pipewright_api::spec::{
     Addressing, AttachmentSpec, DuplicateCheck, Follow, GuestRef, Kind, Peer, Uplink, Vlan,
 };
 use uuid::Uuid;
 
 use super::Engine;
-use crate::engine::attach::Wish;
+use crate::engine::attach::{Wish, unseen};
 use crate::engine::decided::record;
 use crate::engine::ground::unreadable;
 use crate::engine::records::{Record, Write};
@@ -71,6 +71,7 @@ impl<H: Host> Engine<H> {
     /// moment.
     async fn adopt_one(&self, claim: &Claim) -> Result<Option<Arc<Record>>, Failure> {
         let Guest { mut identity, netns } = self.guests.find(&claim.guest).await?;
+        let unseen = |error: io::Error| unseen(&claim.guest, &error);
         identity.netns_cookie = self.kernel.cookie(&netns).await.map_err(unseen)?;
         let _lock = self.locks.guest(identity.netns_cookie).await;
         let links = self.kernel.links().await.map_err(unreadable)?;
@@ -112,8 +113,7 @@ impl<H: Host> Engine<H> {
         made.attachment.state = State::Attached;
         made.attachment.spec.follow = Some(follow);
         made.follows = follow == Follow::Restarts;
-        let made = self.shelf.claim(made)?;
-        self.shelf.put((*made).clone(), Some(FOUND));
+        let made = self.shelf.claim(made, Some(FOUND))?;
         self.records.settle(vec![Write::Attachment(Box::new((*made).clone()))]).await?;
         Ok(Some(made))
     }
@@ -186,11 +186,6 @@ fn spec(
         peer: Peer::default(),
         labels: Labels::default(),
     })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
-fn unseen(error: io::Error) -> Failure {
-    Failure::new(Reason::GuestChanged, format!("the guest cannot be looked into: {error}"))
 }
 
 /// As a caller would write it.

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use pipewright_api::attachment::{Attachment, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
-use pipewright_api::spec::{AttachmentSpec, FleetName, Follow, Kind};
+use pipewright_api::spec::{AttachmentSpec, FleetName, Follow, GuestRef, Kind};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -174,7 +174,7 @@ impl<H: Host> Engine<H> {
 
     /// The number of the guest's namespace in the host's.
     async fn number(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<i32, Failure> {
-        self.kernel.netns_id(netns).await.map_err(|error| unseen(spec, &error))
+        self.kernel.netns_id(netns).await.map_err(|error| unseen(&spec.guest, &error))
     }
 
     /// From what is asked and what is there to a record that says all.
@@ -211,7 +211,7 @@ impl<H: Host> Engine<H> {
         record: Record,
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, Durable), Failure> {
-        let record = self.shelf.claim(record)?;
+        let record = self.shelf.claim(record, None)?;
         if record.attachment.host_ifname.is_none() {
             self.without_host_end.notify_one();
         }
@@ -276,8 +276,8 @@ pub(super) fn tell(what: &str, failure: &Failure) {
     }
 }
 
-pub(super) fn unseen(spec: &AttachmentSpec, error: &io::Error) -> Failure {
-    let text = format!("guest \"{}\" cannot be looked into: {error}", spec.guest);
+pub(super) fn unseen(guest: &GuestRef, error: &io::Error) -> Failure {
+    let text = format!("guest \"{guest}\" cannot be looked into: {error}");
     Failure::new(Reason::GuestChanged, text)
 }
 

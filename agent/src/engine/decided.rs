@@ -91,6 +91,6 @@ pub(super) fn go_on(record: &mut Record, before: &Record) {
     traffic.clone_from(&before.attachment.traffic);
     let added = traffic.iter().map(|added| Step::AddTraffic(GuestTraffic::over(&spec.ifname, added)));
     record.plan.extend(added);
-    record.attachment.plan = record.plan.iter().map(ToString::to_string).collect();
+    record.show_plan();
     record.follows = before.follows;
 }

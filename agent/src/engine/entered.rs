@@ -70,7 +70,7 @@ impl<H: Host> Engine<H> {
         spec: &AttachmentSpec,
     ) -> Result<GuestFacts, Failure> {
         let seen = self.kernel.guest(netns, ifname, spec.uplink.link()).await;
-        let facts = seen.map_err(|error| unseen(spec, &error))?;
+        let facts = seen.map_err(|error| unseen(&spec.guest, &error))?;
         if facts.is_host {
             let text = format!(
                 "guest \"{guest}\" is in the host's own network namespace, whose links are left alone"

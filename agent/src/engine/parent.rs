@@ -22,11 +22,7 @@ impl<H: Host> Engine<H> {
         spec: &AttachmentSpec,
         seen: Option<LinkFacts>,
     ) -> Result<Parent, Failure> {
-        let link = match seen {
-            Some(link) => link,
-            None => self.meant_link(&spec.uplink).await?,
-        };
-        let name: LinkName = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
+        let (link, name) = self.named_link(spec, seen).await?;
         usable(&link)?;
         let vlan = match spec.vlan {
             Some(Vlan::Access(vlan)) => Some(vlan),
@@ -86,11 +82,7 @@ impl<H: Host> Engine<H> {
         spec: &AttachmentSpec,
         seen: Option<LinkFacts>,
     ) -> Result<Parent, Failure> {
-        let link = match seen {
-            Some(link) => link,
-            None => self.meant_link(&spec.uplink).await?,
-        };
-        let name: LinkName = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
+        let (link, name) = self.named_link(spec, seen).await?;
         let unfit = |why: &str| Failure::new(Reason::NotSupportedHere, format!("{name} is {why}"));
         if link.hardware != Hardware::Infiniband {
             return Err(unfit("no link of InfiniBand, so no IPoIB link can be on it"));
@@ -109,6 +101,20 @@ impl<H: Host> Engine<H> {
             vlan: None,
             link: name,
         })
+    }
+
+    /// The link that the uplink means, which may have been looked at already, and its name.
+    async fn named_link(
+        &self,
+        spec: &AttachmentSpec,
+        seen: Option<LinkFacts>,
+    ) -> Result<(LinkFacts, LinkName), Failure> {
+        let link = match seen {
+            Some(link) => link,
+            None => self.meant_link(&spec.uplink).await?,
+        };
+        let name = link.name.parse().map_err(|why| Failure::field("spec.uplink", why))?;
+        Ok((link, name))
     }
 
     /// The link of the host that an uplink means.

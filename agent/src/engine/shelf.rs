@@ -84,7 +84,7 @@ impl Shelf {
     ///
     /// # Errors
     /// IFNAME_TAKEN; UPLINK_BUSY when one takes a link away that the other needs.
-    pub(super) fn claim(&self, record: Record) -> Result<Arc<Record>, Failure> {
+    pub(super) fn claim(&self, record: Record, cause: Option<&str>) -> Result<Arc<Record>, Failure> {
         let mut inner = self.lock();
         let Record { attachment, .. } = &record;
         if let Some(name) = &attachment.host_ifname
@@ -97,7 +97,7 @@ impl Shelf {
             let text = format!("{link} is in use by attachment {other}; detach that first");
             return Err(Failure::new(Reason::UplinkBusy, text).with("holder", format!("attachment {other}")));
         }
-        Ok(inner.put(record, None))
+        Ok(inner.put(record, cause))
     }
 
     /// Puts up a changed attachment.

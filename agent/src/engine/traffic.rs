@@ -20,24 +20,30 @@ use crate::host::netns::Netns;
 use crate::status;
 use crate::step::{GuestTraffic, Step};
 
+/// What is asked to be done.
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Add,
+    Remove,
+}
+
+impl Verb {
+    /// As it is in fingerprints of requests, which are stored.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Add => "add traffic",
+            Self::Remove => "remove traffic",
+        }
+    }
+}
+
 impl<H: Host> Engine<H> {
     /// Adds to a link of ours, or finds it there.
     ///
     /// # Errors
     /// See the `.proto` file.
     pub async fn add_traffic(self: &Arc<Self>, asked: ChangeTraffic) -> Result<TrafficChanged, Failure> {
-        let ChangeTraffic { request_id, target, traffic } = asked;
-        let fingerprint = fingerprint(&("add traffic", &target, &traffic))?;
-        let (engine, print) = (Arc::clone(self), fingerprint.clone());
-        let work = async move {
-            let _turn = engine.turns.acquire().await;
-            let found = engine.meet(&target.guest).await?;
-            let _lock = engine.locks.guest(found.identity.netns_cookie).await;
-            let open = open_operation(request_id, print);
-            let record = engine.attached(found.identity.netns_cookie, &target)?;
-            engine.put_traffic(&record, &found.netns, &traffic, &open).await
-        };
-        traffic_answer(self.operations.answer(request_id, fingerprint, work).await?)
+        self.change_traffic(Verb::Add, asked).await
     }
 
     /// Takes from a link of ours what was added to it; what is not there is done.
@@ -45,24 +51,45 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// See the `.proto` file.
     pub async fn remove_traffic(self: &Arc<Self>, asked: ChangeTraffic) -> Result<TrafficChanged, Failure> {
+        self.change_traffic(Verb::Remove, asked).await
+    }
+
+    async fn change_traffic(
+        self: &Arc<Self>,
+        verb: Verb,
+        asked: ChangeTraffic,
+    ) -> Result<TrafficChanged, Failure> {
         let ChangeTraffic { request_id, target, traffic } = asked;
-        let fingerprint = fingerprint(&("remove traffic", &target, &traffic))?;
+        let fingerprint = fingerprint(&(verb.text(), &target, &traffic))?;
         let (engine, print) = (Arc::clone(self), fingerprint.clone());
         let work = async move {
             let _turn = engine.turns.acquire().await;
             let found = engine.meet(&target.guest).await?;
             let _lock = engine.locks.guest(found.identity.netns_cookie).await;
             let open = open_operation(request_id, print);
-            let record = engine.attached(found.identity.netns_cookie, &target).ok();
-            let added = record.filter(|record| record.attachment.traffic.contains(&traffic));
-            let Some(record) = added else {
-                let answer = Answer::Traffic { attachment: None, is_changed: false };
-                engine.settle_answer(Some(&open), answer.clone()).await?;
-                return Ok(answer);
-            };
-            engine.take_traffic(&record, Some(&found.netns), &traffic, Some(&open)).await
+            let record = engine.attached(found.identity.netns_cookie, &target);
+            match verb {
+                Verb::Add => {
+                    let record = record?;
+                    engine.put_traffic(&record, &found.netns, &traffic, &open).await
+                }
+                Verb::Remove => {
+                    let added = record.ok().filter(|record| record.attachment.traffic.contains(&traffic));
+                    let Some(record) = added else {
+                        let answer = Answer::Traffic { attachment: None, is_changed: false };
+                        engine.settle_answer(Some(&open), answer.clone()).await?;
+                        return Ok(answer);
+                    };
+                    engine.take_traffic(&record, Some(&found.netns), &traffic, Some(&open)).await
+                }
+            }
         };
-        traffic_answer(self.operations.answer(request_id, fingerprint, work).await?)
+        match self.operations.answer(request_id, fingerprint, work).await? {
+            Answer::Traffic { attachment, is_changed } => {
+                Ok(TrafficChanged { attachment: attachment.map(|attachment| *attachment), is_changed })
+            }
+            other => Err(super::list::strange_answer(&other)),
+        }
     }
 
     /// What steers a guest's traffic over links of ours, those asked for with the link included.
@@ -225,18 +252,9 @@ impl<H: Host> Engine<H> {
     }
 }
 
-fn traffic_answer(answer: Answer) -> Result<TrafficChanged, Failure> {
-    match answer {
-        Answer::Traffic { attachment, is_changed } => {
-            Ok(TrafficChanged { attachment: attachment.map(|attachment| *attachment), is_changed })
-        }
-        other => Err(super::list::strange_answer(&other)),
-    }
-}
-
 impl Record {
     /// Shows the plan as it is now.
-    fn show_plan(&mut self) {
+    pub(super) fn show_plan(&mut self) {
         self.attachment.plan = self.plan.iter().map(ToString::to_string).collect();
     }
 }
