@@ -12,11 +12,14 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use crate::floor::Floor;
-use crate::guests::{Bridge, Seat, bridge_address};
+use crate::floor::kernel::Plug;
+use crate::guests::{Net, Seat, own_address};
 use crate::samples::Samples;
 
-const LINUX: Bridge = Bridge { name: "br0", tag: None };
-const OVS: Bridge = Bridge { name: "ovs0", tag: Some(100) };
+const LINUX: Net = Net { uplink: "br0", plug: Plug::LinuxBridge, is_leased: false };
+const OVS: Net = Net { uplink: "ovs0", plug: Plug::Ovs { tag: 100 }, is_leased: false };
+const NIC: Net = Net { uplink: "eth1", plug: Plug::Macvlan, is_leased: false };
+const DHCP: Net = Net { is_leased: true, ..LINUX };
 /// Longer than anything that is measured.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -28,7 +31,8 @@ pub(crate) struct Arena {
     pub(crate) floor: Floor,
     pub(crate) agent: Arc<Agent>,
     pub(crate) agents_host: Arc<Host>,
-    pub(crate) bridge: Bridge,
+    pub(crate) floors_host: Arc<Host>,
+    pub(crate) net: Net,
     pub(crate) lab: Lab,
 }
 
@@ -43,18 +47,30 @@ impl Arena {
         Self::new(OVS, AgentOptions::default())
     }
 
-    fn new(bridge: Bridge, options: AgentOptions) -> Result<Self> {
+    /// With a NIC each, for macvlans.
+    pub(crate) fn nic() -> Result<Self> {
+        Self::new(NIC, AgentOptions::default())
+    }
+
+    /// With a linux bridge each that is to have a DHCP server.
+    pub(crate) fn dhcp() -> Result<Self> {
+        Self::new(DHCP, AgentOptions::default())
+    }
+
+    fn new(net: Net, options: AgentOptions) -> Result<Self> {
         let lab = Lab::new()?;
         let (floors_host, agents_host) = (lab.host("floor")?, lab.host("agent")?);
         for host in [&floors_host, &agents_host] {
-            match bridge.tag {
-                Some(_) => host.ovs()?.add_bridge(bridge.name)?,
-                None => {
-                    let ip = host.inside();
-                    ip.ip(&format!("link add {} type bridge", bridge.name))?;
-                    ip.ip(&format!("link set {} up", bridge.name))?;
-                    ip.ip(&format!("address add {} dev {}", bridge_address()?, bridge.name))?;
+            let (ip, uplink) = (host.inside(), net.uplink);
+            match net.plug {
+                Plug::Ovs { .. } => host.ovs()?.add_bridge(uplink)?,
+                Plug::LinuxBridge => {
+                    ip.ip(&format!("link add {uplink} type bridge"))?;
+                    ip.ip(&format!("link set {uplink} up"))?;
+                    ip.ip(&format!("address add {} dev {uplink}", own_address()?))?;
                 }
+                // Every host of a lab has it, up.
+                Plug::Macvlan => {}
             }
         }
         let agent = agents_host.agent(options)?;
@@ -62,7 +78,7 @@ impl Arena {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = connect(&runtime, &agent)?;
         let floor = Floor::start(&floors_host)?;
-        let arena = Self { runtime, client, floor, agent, agents_host, bridge, lab };
+        let arena = Self { runtime, client, floor, agent, agents_host, floors_host, net, lab };
         // Connected.
         arena.runtime.block_on(arena.client.list(&Default::default()))?;
         Ok(arena)
@@ -77,7 +93,7 @@ impl Arena {
 
     /// One attach, from the call to its answer.
     pub(crate) fn attach(&self, seat: &Seat) -> Result<Duration> {
-        let (spec, request) = (seat.spec(self.bridge)?, Uuid::new_v4());
+        let (spec, request) = (seat.spec(self.net)?, Uuid::new_v4());
         let begun = Instant::now();
         let attached = self.runtime.block_on(self.client.attach(request, &spec, false))?;
         let time = begun.elapsed();
@@ -102,10 +118,10 @@ impl Arena {
     /// Attaches with so many calls open at once; the time of all together.
     pub(crate) fn attach_all(&self, seats: &[Seat], at_once: usize) -> Result<Duration> {
         let begun = Instant::now();
-        self.runtime
-            .block_on(stream::iter(seats.iter().map(Ok)).try_for_each_concurrent(at_once, async |seat| {
-                attach(&self.client, seat, self.bridge).await
-            }))?;
+        self.runtime.block_on(
+            stream::iter(seats.iter().map(Ok))
+                .try_for_each_concurrent(at_once, async |seat| attach(&self.client, seat, self.net).await),
+        )?;
         Ok(begun.elapsed())
     }
 
@@ -126,7 +142,7 @@ impl Arena {
             let [first, second] = pair else { continue };
             let is_first = round % 2 == 0;
             let (ours, floors) = if is_first { (first, second) } else { (second, first) };
-            let link = floors.link(self.bridge);
+            let link = floors.link(self.net);
             let early = is_first.then(|| self.attach_rested(ours)).transpose()?;
             rest();
             let begun = Instant::now();
@@ -149,7 +165,8 @@ impl Arena {
     fn check(&self, seat: &Seat) -> Result<()> {
         let inside = pipewright_tests::netns::Inside::new(&seat.netns);
         let address = inside.ip(&format!("-4 address show dev {}", seat.ifname))?;
-        ensure!(address.contains(&format!("{}/", seat.address())), "{}: {address}", seat.guest);
+        let wanted = if self.net.is_leased { "inet 198.".to_owned() } else { format!("{}/", seat.address()) };
+        ensure!(address.contains(&wanted), "{}: {address}", seat.guest);
         if seat.has_gateway {
             let route = inside.ip("-4 route show default")?;
             ensure!(route.contains(&seat.ifname), "{}: {route}", seat.guest);
@@ -200,8 +217,8 @@ fn connect(runtime: &Runtime, agent: &Agent) -> Result<Client> {
     Ok(Client::connect(&agent.endpoint().parse()?, TIMEOUT)?)
 }
 
-pub(crate) async fn attach(client: &Client, seat: &Seat, bridge: Bridge) -> Result<()> {
-    let attached = client.attach(Uuid::new_v4(), &seat.spec(bridge)?, false).await?;
+pub(crate) async fn attach(client: &Client, seat: &Seat, net: Net) -> Result<()> {
+    let attached = client.attach(Uuid::new_v4(), &seat.spec(net)?, false).await?;
     ensure!(attached.created, "{} was attached already", seat.guest);
     Ok(())
 }

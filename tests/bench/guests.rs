@@ -6,14 +6,15 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use ipnet::Ipv4Net;
+use pipewright_api::dhcp::Dhcp;
 use pipewright_api::net::InterfaceAddr;
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef, Vlan};
 use pipewright_tests::process::command;
 use pipewright_tests::{Guest, Lab};
 
-use crate::floor::kernel::Link;
+use crate::floor::kernel::{Link, Plug};
 
-/// The gateway of every guest; the bridge has it where there is one. From the range for benchmarks (RFC 2544).
+/// The gateway of every guest; a linux bridge has it itself. From the range for benchmarks (RFC 2544).
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// Of every address.
 pub(crate) const PREFIX: u8 = 15;
@@ -33,12 +34,14 @@ pub(crate) struct Seat {
     pub(crate) has_gateway: bool,
 }
 
-/// The bridge of both contestants.
+/// What both contestants plug into.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bridge {
-    pub(crate) name: &'static str,
-    /// The VLAN, for Open vSwitch.
-    pub(crate) tag: Option<u16>,
+pub(crate) struct Net {
+    /// A bridge, or a NIC.
+    pub(crate) uplink: &'static str,
+    pub(crate) plug: Plug,
+    /// Addresses are a DHCP server's to give.
+    pub(crate) is_leased: bool,
 }
 
 impl Seat {
@@ -58,29 +61,33 @@ impl Seat {
     }
 
     /// As the floor is told.
-    pub(crate) fn link(&self, bridge: Bridge) -> Link {
+    pub(crate) fn link(&self, net: Net) -> Link {
         let [a, b] = self.number.to_be_bytes();
         Link {
             host_end: format!("floor{}", self.number),
             netns: self.netns.clone(),
             ifname: self.ifname.clone(),
             mac: [2, 0, 0, 0, a, b],
-            address: self.address(),
-            prefix: PREFIX,
+            address: (!net.is_leased).then(|| (self.address(), PREFIX)),
             gateway: self.has_gateway.then_some(GATEWAY),
-            bridge: bridge.name.to_owned(),
-            tag: bridge.tag,
+            uplink: net.uplink.to_owned(),
+            plug: net.plug,
         }
     }
 
     /// As the agent is told.
-    pub(crate) fn spec(&self, bridge: Bridge) -> Result<AttachmentSpec> {
+    pub(crate) fn spec(&self, net: Net) -> Result<AttachmentSpec> {
         let address: InterfaceAddr = format!("{}/{PREFIX}", self.address()).parse()?;
-        let vlan = bridge.tag.map(|tag| tag.to_string().parse().map(Vlan::Access)).transpose()?;
+        let vlan = match net.plug {
+            Plug::Ovs { tag } => Some(Vlan::Access(tag.to_string().parse()?)),
+            Plug::LinuxBridge | Plug::Macvlan => None,
+        };
+        // A server tells the gateway, too.
+        let has_gateway = self.has_gateway && !net.is_leased;
         Ok(AttachmentSpec {
             guest: self.reference()?,
             ifname: self.ifname.parse()?,
-            uplink: bridge.name.parse()?,
+            uplink: net.uplink.parse()?,
             kind: None,
             mode: None,
             host_ifname: None,
@@ -88,10 +95,13 @@ impl Seat {
             mtu: None,
             pkey: None,
             vlan,
-            addressing: Addressing::Static(vec![address]),
+            addressing: match net.is_leased {
+                true => Addressing::Dhcp(Dhcp::default()),
+                false => Addressing::Static(vec![address]),
+            },
             slaac: false,
             dhcp6: None,
-            gateways: self.has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
+            gateways: has_gateway.then_some(GATEWAY.into()).into_iter().collect(),
             routes: Vec::new(),
             duplicate_check: Default::default(),
             host_reach: false,
@@ -157,7 +167,7 @@ pub(crate) fn run_batch(mut ip: std::process::Command, lines: &str) -> Result<()
     Ok(())
 }
 
-/// The subnet of all seats, on the bridge itself.
-pub(crate) fn bridge_address() -> Result<Ipv4Net> {
+/// The gateway's address, for a bridge itself.
+pub(crate) fn own_address() -> Result<Ipv4Net> {
     Ok(Ipv4Net::new(GATEWAY, PREFIX)?)
 }

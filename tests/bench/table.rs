@@ -43,6 +43,13 @@ impl Line {
         }
     }
 
+    /// A time beside the floor's, without an aim.
+    pub(crate) fn beside_floor(what: &str, floor: &Samples, ours: &Samples) -> Self {
+        let times = ratio(ours.median(), floor.median());
+        Self::free(format!("{what} (n={})", ours.len()), ours.shown(), "", true)
+            .beside(floor.shown(), format!("{times:.2}"))
+    }
+
     /// Anything else.
     pub(crate) fn free(what: impl Into<String>, ours: impl Into<String>, aim: &str, is_met: bool) -> Self {
         Self {

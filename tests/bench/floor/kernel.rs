@@ -11,7 +11,7 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
@@ -30,16 +30,39 @@ pub(crate) struct Link {
     pub(crate) ifname: String,
     /// Of the guest's end.
     pub(crate) mac: [u8; 6],
-    /// Of the guest's end.
-    pub(crate) address: Ipv4Addr,
-    /// Prefix length.
-    pub(crate) prefix: u8,
+    /// Of the guest's end, with the length of its prefix; `None`: what a DHCP server says, and its router.
+    pub(crate) address: Option<(Ipv4Addr, u8)>,
     /// The guest's default gateway, if it gets one.
     pub(crate) gateway: Option<Ipv4Addr>,
-    /// The bridge.
-    pub(crate) bridge: String,
-    /// The VLAN, when the bridge is one of Open vSwitch.
-    pub(crate) tag: Option<u16>,
+    /// The bridge or the NIC.
+    pub(crate) uplink: String,
+    pub(crate) plug: Plug,
+}
+
+/// What is made of an uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Plug {
+    /// A veth pair in a linux bridge.
+    LinuxBridge,
+    /// A veth pair in a VLAN of Open vSwitch.
+    Ovs { tag: u16 },
+    /// A macvlan on a NIC.
+    Macvlan,
+}
+
+/// What is done in a guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Setting {
+    Up,
+    Address(Ipv4Addr, u8),
+    DefaultRoute(Ipv4Addr),
+}
+
+/// A link in its guest, and a way to it.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    socket: Socket,
+    pub(crate) index: u32,
 }
 
 /// Warm sockets of a process that does nothing else.
@@ -59,63 +82,38 @@ impl Kernel {
         })
     }
 
-    /// The veth pair: both ends whole, the host's end up and, for a linux bridge, plugged in.
+    /// One message: a veth pair with both ends whole, the host's end up and, for a linux bridge, plugged in; or a macvlan.
     pub(crate) fn plug(&mut self, link: &Link, netns: &std::fs::File) -> Result<()> {
-        let both = |name: &str| {
-            vec![
-                LinkAttribute::IfName(name.to_owned()),
-                LinkAttribute::Mtu(1500),
-                LinkAttribute::NumTxQueues(1),
-                LinkAttribute::NumRxQueues(1),
-            ]
+        let uplink = || rustix::net::netdevice::name_to_index(&self.socket, &link.uplink);
+        let message = match link.plug {
+            Plug::LinuxBridge => veth(link, netns, Some(uplink()?)),
+            Plug::Ovs { .. } => veth(link, netns, None),
+            Plug::Macvlan => macvlan(link, netns, uplink()?),
         };
-        let mut peer = LinkMessage::default();
-        peer.attributes = both(&link.ifname);
-        peer.attributes.push(LinkAttribute::Address(link.mac.to_vec()));
-        peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        let mut host = up();
-        host.attributes = both(&link.host_end);
-        if link.tag.is_none() {
-            let bridge = rustix::net::netdevice::name_to_index(&self.socket, &link.bridge)?;
-            host.attributes.push(LinkAttribute::Controller(bridge));
-        }
-        host.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        let bytes = request(RouteNetlinkMessage::NewLink(host), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-        exchange(&self.socket, &bytes, 1, &mut self.buffer).context("veth")
+        let bytes = request(RouteNetlinkMessage::NewLink(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+        exchange(&self.socket, &bytes, 1, &mut self.buffer).context("link")
     }
 
-    /// The guest's side: up, address, default route, in one send.
-    pub(crate) fn configure(&mut self, link: &Link, netns: &std::fs::File) -> Result<()> {
+    /// Opens what is asked of the kernel in the guest, and what else is to be opened there.
+    pub(crate) fn enter<T>(
+        &self,
+        link: &Link,
+        netns: &std::fs::File,
+        open: impl FnOnce(u32) -> Result<T>,
+    ) -> Result<(Inside, T)> {
         move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let inside = socket();
+        let opened = socket().and_then(|socket| {
+            let index = rustix::net::netdevice::name_to_index(&socket, &link.ifname)?;
+            Ok((Inside { socket, index }, open(index)?))
+        });
         move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let inside = inside?;
-        let index = rustix::net::netdevice::name_to_index(&inside, &link.ifname)?;
+        opened
+    }
 
-        let mut set_up = up();
-        set_up.header.index = index;
-        let mut bytes = request(RouteNetlinkMessage::NewLink(set_up), NLM_F_ACK);
-
-        let mut address = AddressMessage::default();
-        address.header.family = AddressFamily::Inet;
-        address.header.prefix_len = link.prefix;
-        address.header.index = index;
-        address.attributes = vec![
-            AddressAttribute::Local(link.address.into()),
-            AddressAttribute::Address(link.address.into()),
-        ];
-        let new = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        bytes.extend(request(RouteNetlinkMessage::NewAddress(address), new));
-
-        if let Some(gateway) = link.gateway {
-            let route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
-            bytes.extend(request(RouteNetlinkMessage::NewRoute(route), new));
-        }
-        let answers = 2 + usize::from(link.gateway.is_some());
-        exchange(&inside, &bytes, answers, &mut self.buffer).context("guest")
+    /// All of it in one send.
+    pub(crate) fn set(&mut self, inside: &Inside, settings: &[Setting]) -> Result<()> {
+        let bytes: Vec<u8> = settings.iter().flat_map(|setting| setting.request(inside.index)).collect();
+        exchange(&inside.socket, &bytes, settings.len(), &mut self.buffer).context("guest")
     }
 
     /// `ip link del NAME`
@@ -130,6 +128,72 @@ impl Kernel {
     pub(crate) fn dump(&mut self) -> Result<()> {
         let bytes = request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP);
         exchange(&self.socket, &bytes, 1, &mut self.buffer).context("dump")
+    }
+}
+
+fn veth(link: &Link, netns: &std::fs::File, bridge: Option<u32>) -> LinkMessage {
+    let both = |name: &str| {
+        vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Mtu(1500),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
+        ]
+    };
+    let mut peer = LinkMessage::default();
+    peer.attributes = both(&link.ifname);
+    peer.attributes.push(LinkAttribute::Address(link.mac.to_vec()));
+    peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+    let mut host = up();
+    host.attributes = both(&link.host_end);
+    host.attributes.extend(bridge.map(LinkAttribute::Controller));
+    host.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    host
+}
+
+/// Born in the guest.
+fn macvlan(link: &Link, netns: &std::fs::File, nic: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(link.ifname.clone()),
+        LinkAttribute::Mtu(1500),
+        LinkAttribute::Address(link.mac.to_vec()),
+        LinkAttribute::NetNsFd(netns.as_raw_fd()),
+        LinkAttribute::Link(nic),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
+        ]),
+    ];
+    message
+}
+
+impl Setting {
+    fn request(self, index: u32) -> Vec<u8> {
+        const NEW: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        match self {
+            Self::Up => {
+                let mut set_up = up();
+                set_up.header.index = index;
+                request(RouteNetlinkMessage::NewLink(set_up), NLM_F_ACK)
+            }
+            Self::Address(address, prefix) => {
+                let mut message = AddressMessage::default();
+                message.header.family = AddressFamily::Inet;
+                message.header.prefix_len = prefix;
+                message.header.index = index;
+                message.attributes =
+                    vec![AddressAttribute::Local(address.into()), AddressAttribute::Address(address.into())];
+                request(RouteNetlinkMessage::NewAddress(message), NEW)
+            }
+            Self::DefaultRoute(gateway) => {
+                let route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+                request(RouteNetlinkMessage::NewRoute(route), NEW)
+            }
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use anyhow::{Context, Result, ensure};
 use pipewright_tests::Host;
 
+mod dhcp;
 pub(crate) mod kernel;
 mod ovsdb;
 pub(crate) mod process;
 
-use kernel::Link;
+use kernel::{Link, Plug};
 use process::Order;
 
 /// The running process. It ends with its pipe.
@@ -49,7 +50,7 @@ impl Floor {
     }
 
     pub(crate) fn detach(&mut self, link: &Link) -> Result<()> {
-        let ovs_bridge = link.tag.map(|_| link.bridge.clone());
+        let ovs_bridge = matches!(link.plug, Plug::Ovs { .. }).then(|| link.uplink.clone());
         self.order(&[Order::Detach { host_end: link.host_end.clone(), ovs_bridge }])
     }
 

@@ -29,13 +29,13 @@ impl Ovsdb {
     }
 
     /// `ovs-vsctl --no-wait add-port BRIDGE PORT tag=TAG`; gives what `cur_cfg` becomes when it is done.
-    pub(crate) fn add_port(&mut self, link: &Link) -> Result<i64> {
+    pub(crate) fn add_port(&mut self, link: &Link, tag: u16) -> Result<i64> {
         let operations = json!([
             "Open_vSwitch",
             {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {"name": link.host_end}},
             {"op": "insert", "table": "Port", "uuid-name": "p",
-             "row": {"name": link.host_end, "interfaces": ["named-uuid", "i"], "tag": link.tag}},
-            {"op": "mutate", "table": "Bridge", "where": [["name", "==", link.bridge]],
+             "row": {"name": link.host_end, "interfaces": ["named-uuid", "i"], "tag": tag}},
+            {"op": "mutate", "table": "Bridge", "where": [["name", "==", link.uplink]],
              "mutations": [["ports", "insert", ["named-uuid", "p"]]]},
             {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]},
             {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]},

@@ -5,7 +5,8 @@ use std::io::{BufRead as _, Write as _};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Kernel, Link, open_netns};
+use super::dhcp;
+use super::kernel::{Kernel, Link, Plug, open_netns};
 use super::ovsdb::Ovsdb;
 
 /// One line.
@@ -37,13 +38,11 @@ fn take(kernel: &mut Kernel, ovsdb: Option<&mut Ovsdb>, line: &str) -> Result<()
         Order::Attach(link) => {
             let netns = open_netns(&link.netns)?;
             kernel.plug(&link, &netns)?;
-            if link.tag.is_none() {
-                return kernel.configure(&link, &netns);
-            }
+            let Plug::Ovs { tag } = link.plug else { return dhcp::configure(kernel, &link, &netns) };
             let ovsdb = ovsdb.with_context(switch)?;
-            let cfg = ovsdb.add_port(&link)?;
+            let cfg = ovsdb.add_port(&link, tag)?;
             // ovs-vswitchd is at work meanwhile.
-            kernel.configure(&link, &netns)?;
+            dhcp::configure(kernel, &link, &netns)?;
             ovsdb.await_cfg(cfg)
         }
         Order::Detach { host_end, ovs_bridge } => {

@@ -19,7 +19,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     let (mut floor, mut agent) = (Samples::default(), Samples::default());
     for (ours, floors) in turns.ours.iter().zip(&turns.floors) {
         agent.add(arena.detach(ours)?);
-        floor.time(|| arena.floor.detach(&floors.link(arena.bridge)))?;
+        floor.time(|| arena.floor.detach(&floors.link(arena.net)))?;
     }
     arena.finish()?;
     Ok(vec![

@@ -28,7 +28,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
         ensure!(status.success(), "pwctl: {status}");
         attached.push(ours.clone());
         rest();
-        floor.time(|| arena.floor.attach(&floors.link(arena.bridge)))?;
+        floor.time(|| arena.floor.attach(&floors.link(arena.net)))?;
     }
     arena.detach_all(&attached, 16)?;
     arena.finish()?;
@@ -38,7 +38,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
 fn pwctl(arena: &Arena, seat: &Seat) -> Result<Command> {
     let mut pwctl = Command::new(program("pwctl")?);
     pwctl
-        .args(["--endpoint", &arena.agent.endpoint(), "attach", arena.bridge.name, &seat.guest])
+        .args(["--endpoint", &arena.agent.endpoint(), "attach", arena.net.uplink, &seat.guest])
         .args(["--ip", &format!("{}/{PREFIX}", seat.address()), "--gateway", &GATEWAY.to_string()])
         .env("PWCTL_CONFIG", "/dev/null")
         .env_remove("PWCTL_HOST")

@@ -21,7 +21,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     let mut attached = Vec::new();
     for (number, seats) in guests.seats().chunks_exact(2 * round).enumerate() {
         let (floors, ours) = seats.split_at(round);
-        let links: Vec<_> = floors.iter().map(|seat| seat.link(arena.bridge)).collect();
+        let links: Vec<_> = floors.iter().map(|seat| seat.link(arena.net)).collect();
         let mut floor_time = Samples::default();
         floor_time.time(|| arena.floor.attach_all(&links))?;
         let time = arena.attach_all(ours, AT_ONCE)?;

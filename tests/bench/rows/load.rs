@@ -27,7 +27,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
         let begun = Instant::now();
         // Somebody else's connection: one takes 64 calls.
         let other = arena.connect()?;
-        let (client, bridge) = (&arena.client, arena.bridge);
+        let (client, net) = (&arena.client, arena.net);
         let detaching = async {
             let calls = stream::iter(going).map(|seat| arena::detach(client, seat)).buffer_unordered(AT_ONCE);
             let gone: Vec<usize> = calls.try_collect().await?;
@@ -37,7 +37,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
             let mut times = Vec::new();
             for seat in coming {
                 let begun = Instant::now();
-                arena::attach(&other, seat, bridge).await?;
+                arena::attach(&other, seat, net).await?;
                 times.push((begun, begun.elapsed()));
             }
             anyhow::Ok(times)

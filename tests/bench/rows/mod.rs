@@ -6,9 +6,11 @@ use crate::table::Line;
 
 mod attach;
 mod cold;
+mod dhcp;
 mod docker;
 mod flight;
 mod load;
+mod macvlan;
 mod memory;
 mod ovs;
 mod ovs_many;
@@ -36,13 +38,15 @@ impl Length {
 pub(crate) type Row = (&'static str, fn(Length) -> Result<Vec<Line>>);
 
 /// All of them; those that leave the kernel a thousand links to delete come last.
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 13] = [
     ("memory", memory::measure),
     ("attach", attach::measure),
     ("flight", flight::measure),
     ("cold", cold::measure),
     ("wait", wait::measure),
     ("docker", docker::measure),
+    ("macvlan", macvlan::measure),
+    ("dhcp", dhcp::measure),
     ("restart", restart::measure),
     ("ovs", ovs::measure),
     ("load", load::measure),

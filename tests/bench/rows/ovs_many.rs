@@ -58,7 +58,7 @@ fn fill(arena: &Arena, attic: &str, ports: usize) -> Result<()> {
     run_batch(host.inside().command("ip")?, &links)?;
     for group in (0..ports).collect::<Vec<_>>().chunks(BATCH) {
         let adds: Vec<String> =
-            group.iter().map(|n| format!("add-port {} fill{n}", arena.bridge.name)).collect();
+            group.iter().map(|n| format!("add-port {} fill{n}", arena.net.uplink)).collect();
         host.ovs()?.vsctl(&adds.join(" -- "))?;
     }
     Ok(())

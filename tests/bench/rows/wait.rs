@@ -53,7 +53,7 @@ fn round(arena: &mut Arena, seat: &Seat) -> Result<Duration> {
         (state, Instant::now())
     });
     arena.runtime.block_on(async { tokio::time::sleep(SETTLED).await });
-    let link = seat.link(arena.bridge);
+    let link = seat.link(arena.net);
     let (floor, runtime) = (&mut arena.floor, &arena.runtime);
     let (state, answered) = std::thread::scope(|scope| {
         // The pipe must not hold up the thread that the answer comes to.
