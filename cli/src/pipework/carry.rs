@@ -8,11 +8,11 @@ use pipewright_api::client::Client;
 use pipewright_api::condition::Condition;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::Reason;
+use pipewright_lines::pipework::{self, Attach, Form, HostInterface, Refused};
 use pipewright_wait::Asked;
 use uuid::Uuid;
 
-use super::form::{Attach, Form, HostInterface, Refused};
-use super::{Stopped, parse, resolve};
+use super::Stopped;
 use crate::args::Global;
 use crate::commands::tool;
 use crate::connect;
@@ -27,18 +27,18 @@ pub(super) fn out(words: Vec<OsString>, global: &Global) -> Result<ExitCode, Sto
 
 fn text(word: OsString) -> Result<String, Refused> {
     word.into_string()
-        .map_err(|word| Refused::because(format!("{} is not text in UTF-8", word.to_string_lossy())))
+        .map_err(|word| Refused::Because(format!("{} is not text in UTF-8", word.to_string_lossy())))
 }
 
 async fn carry(words: &[String], global: &Global) -> Result<ExitCode, Stopped> {
-    let is_link = match parse::could_be_link(words) {
+    let is_link = match pipework::could_be_link(words) {
         None => false,
         Some(name) => {
             let facts = connect::client(global)?.show().await.map_err(Failed::Client)?;
             facts.links.iter().any(|link| link.name == name)
         }
     };
-    match parse::parse(words, is_link)? {
+    match pipework::parse(words, is_link)? {
         Form::Attach(form) => attach(&form, &connect::client(global)?, global).await,
         Form::Tool { guest, line } => Ok(tool::run(&connect::client(global)?, &guest, &line, global).await?),
         // For ever, as pipework does: a service has nothing better to do without its network.
@@ -57,7 +57,7 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
         ));
     }
     let (facts, guest) = tokio::try_join!(client.show(), client.find(&form.guest)).map_err(Failed::Client)?;
-    let spec = resolve::spec(form, &facts, &guest)?;
+    let spec = pipework::spec(form, &facts, &guest)?;
     let attached = match client.attach(Uuid::new_v4(), &spec, false).await {
         Ok(attached) => attached,
         Err(error) => {
@@ -68,7 +68,7 @@ async fn attach(form: &Attach, client: &Client, global: &Global) -> Result<ExitC
             if let (HostInterface::Named(name), Some(failure)) = (&form.host, error.failure())
                 && failure.reason() == Reason::NoUplink
             {
-                return Err(resolve::unknown(name, failure.message()).into());
+                return Err(pipework::unknown(name, failure.message()).into());
             }
             return Err(explain::unrepeatable(&error, global).into());
         }

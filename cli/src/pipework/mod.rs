@@ -1,28 +1,18 @@
-//! The argument front: lines written for the `pipework` script, carried out by an agent. `docs/pipework.md` says what is
-//! the same and what is better.
+//! The argument front: lines written for the `pipework` script, carried out by an agent.
 
-mod address;
 mod carry;
-mod dhcp;
-mod form;
-mod names;
-mod parse;
-mod resolve;
-#[cfg(test)]
-mod tests;
 #[cfg(test)]
 mod twins;
-mod usage;
-mod words;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use pipewright_lines::pipework::{Refused, USAGE};
+
 use crate::args::Global;
 use crate::explain::Failed;
 use crate::output;
-use form::Refused;
 
 /// Whether a program that was started under this name is pipework: a link of that name leads to pwctl.
 pub(crate) fn is_meant(name: &std::ffi::OsStr) -> bool {
@@ -35,7 +25,7 @@ pub(crate) fn run(words: Vec<OsString>, global: &Global) -> ExitCode {
         Ok(code) => code,
         Err(Stopped::Refused(Refused::Syntax)) => {
             // Nobody is left to tell when standard output is closed, too.
-            let _ = output::print(usage::USAGE);
+            let _ = output::print(USAGE);
             ExitCode::FAILURE
         }
         Err(Stopped::Refused(Refused::Because(why))) => {

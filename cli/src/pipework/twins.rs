@@ -5,10 +5,8 @@ use pipewright_api::attachment::{GuestIdentity, Runtime};
 use pipewright_api::host::{Bridge, Capability, HostFacts, HostLink};
 use pipewright_api::labels::Labels;
 use pipewright_api::spec::{Addressing, AttachmentSpec, SwitchKind};
+use pipewright_lines::pipework::{Form, parse, spec};
 
-use super::form::Form;
-use super::parse::parse;
-use super::resolve;
 use crate::args::{Cli, Command};
 
 /// The host and the guest of the table.
@@ -90,8 +88,7 @@ fn each_line_beside_its_twin_asks_for_the_same() {
     for (line, twin) in rows {
         let parsed = parse(&words(line), false);
         let Ok(Form::Attach(form)) = parsed else { panic!("pipework {line}: {parsed:?}") };
-        let asked =
-            resolve::spec(&form, &host, &guest).unwrap_or_else(|why| panic!("pipework {line}: {why:?}"));
+        let asked = spec(&form, &host, &guest).unwrap_or_else(|why| panic!("pipework {line}: {why:?}"));
         let Command::Attach(attach) =
             Cli::try_parse_from(words(twin)).unwrap_or_else(|why| panic!("{why}")).command
         else {

@@ -9,7 +9,7 @@ use pipewright_api::tool::ToolLine;
 
 /// One of pipework's forms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// F1 to F6 and F9: a link for a guest.
     Attach(Box<Attach>),
     /// F7: `ip route`, `ip rule` or `tc` in a guest.
@@ -20,30 +20,30 @@ pub(crate) enum Form {
 
 /// A link for a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attach {
+pub struct Attach {
     /// What it leads to.
-    pub(crate) host: HostInterface,
+    pub host: HostInterface,
     /// `--direct-phys`: the guest gets the host interface itself.
-    pub(crate) direct: bool,
+    pub direct: bool,
     /// `-i`; `None`: `eth1`, or `ib0` on InfiniBand.
-    pub(crate) ifname: Option<LinkName>,
+    pub ifname: Option<LinkName>,
     /// `-l`; `None`: `v<ifname>pl<pid>`.
-    pub(crate) host_ifname: Option<LinkName>,
+    pub host_ifname: Option<LinkName>,
     /// Whose link.
-    pub(crate) guest: GuestRef,
+    pub guest: GuestRef,
     /// Its address.
-    pub(crate) addressing: Addressing,
+    pub addressing: Addressing,
     /// Its MAC address.
-    pub(crate) mac: Option<MacAddr>,
+    pub mac: Option<MacAddr>,
     /// What follows the `@` of the last operand: a VLAN, or a partition key on InfiniBand.
-    pub(crate) tag: Option<String>,
+    pub tag: Option<String>,
     /// What pipework takes without a word and does not use.
-    pub(crate) unused: Vec<String>,
+    pub unused: Vec<String>,
 }
 
 /// The first operand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HostInterface {
+pub enum HostInterface {
     /// By name.
     Named(LinkName),
     /// `mac:ADDRESS`.
@@ -54,7 +54,7 @@ pub(crate) enum HostInterface {
 
 /// The third operand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Addressing {
+pub enum Addressing {
     /// `ADDRESS/LENGTH[@GATEWAY]`.
     Static(InterfaceAddr, Option<IpAddr>),
     /// `0/0[@GATEWAY]`.
@@ -65,16 +65,16 @@ pub(crate) enum Addressing {
 
 /// `CLIENT[-f][:OPTIONS]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dhcp {
+pub struct Dhcp {
     /// Whose options they are.
-    pub(crate) client: DhcpClient,
+    pub client: DhcpClient,
     /// What follows the colon, in words.
-    pub(crate) options: Vec<String>,
+    pub options: Vec<String>,
 }
 
 /// The clients that pipework runs. Pipewright needs none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DhcpClient {
+pub enum DhcpClient {
     /// `dhcp` (busybox in a container of its own), `udhcpc` and `udhcpc-f`.
     Udhcpc,
     /// `dhclient` and `dhclient-f`.
@@ -85,7 +85,7 @@ pub(crate) enum DhcpClient {
 
 /// Why a line is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// Operands are missing.
     Syntax,
     /// It cannot be.

@@ -48,7 +48,7 @@ fn kind(name: &LinkName, facts: &HostFacts) -> Result<HostKind, Refused> {
 }
 
 /// What pipework says of a name that is nothing, and scripts look for; and why it is nothing.
-pub(super) fn unknown(name: &LinkName, why: &str) -> Refused {
+pub fn unknown(name: &LinkName, why: &str) -> Refused {
     Refused::because(format!("I do not know how to setup interface {name}.\n{why}"))
 }
 
@@ -56,11 +56,7 @@ pub(super) fn unknown(name: &LinkName, why: &str) -> Refused {
 ///
 /// # Errors
 /// What this agent cannot do, and what does not fit together.
-pub(super) fn spec(
-    form: &Attach,
-    facts: &HostFacts,
-    guest: &GuestIdentity,
-) -> Result<AttachmentSpec, Refused> {
+pub fn spec(form: &Attach, facts: &HostFacts, guest: &GuestIdentity) -> Result<AttachmentSpec, Refused> {
     let (uplink, kind) = uplink(form, facts)?;
     let (addressing, gateway) = match &form.addressing {
         Addressing::Static(address, gateway) => (Wanted::Static(vec![*address]), *gateway),

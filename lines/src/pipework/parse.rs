@@ -15,7 +15,7 @@ pub(super) const IPOIB_IFNAME: &str = "ib0";
 
 /// A word that is a keyword by how it begins, unless a link has this name: `dummy0` is a link on many hosts. `None` when
 /// the words alone tell.
-pub(super) fn could_be_link(words: &[String]) -> Option<&str> {
+pub fn could_be_link(words: &[String]) -> Option<&str> {
     let word = words::first_operand(words)?;
     let is_whole = matches!(word, "route" | "rule" | "tc" | "dummy");
     (!is_whole && keyword(word).is_some()).then_some(word)
@@ -25,7 +25,7 @@ pub(super) fn could_be_link(words: &[String]) -> Option<&str> {
 ///
 /// # Errors
 /// [`Refused`]; nothing was asked of anybody.
-pub(super) fn parse(words: &[String], is_link: bool) -> Result<Form, Refused> {
+pub fn parse(words: &[String], is_link: bool) -> Result<Form, Refused> {
     let keyword = words::first_operand(words).filter(|_| !is_link).and_then(keyword);
     if let Some(Keyword::Tool(tool)) = keyword {
         return self::tool(tool, words);
