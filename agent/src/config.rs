@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 
+use crate::engine::drift::Policy;
 use crate::guests::Places;
 use crate::switches::ovs;
 
@@ -71,6 +73,13 @@ struct Settings {
     /// Where Prometheus reads /metrics: ADDRESS:PORT, or PORT for 127.0.0.1 [default: nowhere].
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<MetricsAddress>,
+    /// What becomes of what others change of attachments: repair tells of it and undoes it, report only tells
+    /// [default: repair].
+    #[arg(long, value_name = "POLICY")]
+    drift: Option<DriftPolicy>,
+    /// Seconds between two looks at everything, behind the events of kernel and Open vSwitch; 1 or more [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    sweep: Option<NonZeroU32>,
     /// Form of the log on standard output [default: text].
     #[arg(long, value_name = "FORM")]
     log_format: Option<LogFormat>,
@@ -88,6 +97,26 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// What becomes of what others change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftPolicy {
+    /// It is told and repaired.
+    #[default]
+    Repair,
+    /// It is told.
+    Report,
+}
+
+impl From<DriftPolicy> for Policy {
+    fn from(policy: DriftPolicy) -> Self {
+        match policy {
+            DriftPolicy::Repair => Self::Repair,
+            DriftPolicy::Report => Self::Report,
+        }
+    }
 }
 
 /// Who moves the packets of a bridge in Open vSwitch.
@@ -194,6 +223,10 @@ pub struct Config {
     pub recreate_within: Duration,
     /// For bridges that are made.
     pub datapath: Datapath,
+    /// What becomes of what others change.
+    pub drift: Policy,
+    /// Between two looks at everything.
+    pub sweep: Duration,
     /// Of the log.
     pub log_format: LogFormat,
     /// Where metrics are read; `None`: nowhere.
@@ -269,6 +302,8 @@ impl Flags {
                 flags.recreate_within.or(file.recreate_within).unwrap_or(60).into(),
             ),
             datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
+            drift: flags.drift.or(file.drift).unwrap_or_default().into(),
+            sweep: Duration::from_secs(flags.sweep.or(file.sweep).map_or(60, NonZeroU32::get).into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             metrics: flags.metrics.or(file.metrics).map(|MetricsAddress(address)| address),
         })

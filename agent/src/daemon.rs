@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api;
 use crate::config::{Config, Listen, LogFormat};
+use crate::engine::drift::Keeping;
 use crate::engine::records::Records;
 use crate::engine::{Engine, Parts, Places};
 use crate::guests::Guests;
@@ -48,8 +49,10 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
     });
     let places = Places { state_dir: config.state_dir.clone(), sockets: sockets.collect() };
     let guests = Guests::new(&config.guests);
+    let keeping = Keeping { policy: config.drift, sweep: config.sweep };
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
-    let parts = Parts { host, kernel, ovs, guests, records, places, recreate_within: config.recreate_within };
+    let recreate_within = config.recreate_within;
+    let parts = Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping };
     let engine = Engine::start(parts, loaded).await?;
     let metrics_at = metrics.as_ref().map(Endpoint::address);
     if let Some(endpoint) = metrics {

@@ -125,9 +125,19 @@ pub(crate) fn state(attachment: &wire::Attachment) -> String {
             let what = if attachment.host_ifname.is_empty() { "link" } else { "host end" };
             format!("{state}; {what} is gone")
         }
+        _ if !attachment.drift.is_empty() => {
+            let words: Vec<String> = attachment.drift.iter().map(drift).collect();
+            format!("{state}; drifted: {}", words.join(", "))
+        }
         Some(observed) if !observed.ovs_error.is_empty() => format!("{state}; {}", observed.ovs_error),
         Some(_) | None => state.to_owned(),
     }
+}
+
+/// `address of eth1 is nothing, not 192.0.2.10/24`
+fn drift(drift: &wire::Drift) -> String {
+    let wire::Drift { what, object, found, expected, .. } = drift;
+    format!("{what} of {object} is {found}, not {expected}")
 }
 
 #[cfg(test)]
@@ -184,6 +194,15 @@ ID        GUEST       IFNAME  ADDRESS                        MAC                
         waiting.observed = Some(wire::ObservedLink::default());
 
         assert_eq!(state(&waiting), "waiting: its guest stopped");
+    }
+
+    #[test]
+    fn what_somebody_changed_is_shown_with_the_state() {
+        let mut drifted = attachment("0198c0de-0000-7000-8000-000000000001");
+        let [what, object, found, expected] = ["vlan", "pwx", "200", "100"].map(str::to_owned);
+        drifted.drift = vec![wire::Drift { what, object, found, expected, ..wire::Drift::default() }];
+
+        assert_eq!(state(&drifted), "attached; drifted: vlan of pwx is 200, not 100");
     }
 
     #[test]

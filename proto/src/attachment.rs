@@ -57,6 +57,26 @@ pub struct Attachment {
     /// Why it waits; empty unless it does.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub waiting: String,
+    /// What differs now from what was made; not stored.
+    #[serde(skip)]
+    pub drift: Vec<Drift>,
+}
+
+/// Something of an attachment that somebody else changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// What differs: `address`, `vlan`, `default-route` …
+    pub what: String,
+    /// Of which link, port or bridge.
+    pub object: String,
+    /// As it was made.
+    pub expected: String,
+    /// As it is.
+    pub found: String,
+    /// When it was seen first.
+    pub since: SystemTime,
+    /// Why it is not repaired, or not yet; `None` while it is about to be.
+    pub unrepaired: Option<String>,
 }
 
 /// Life of an attachment.

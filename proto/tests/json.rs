@@ -68,6 +68,7 @@ fn attachment() -> Attachment {
         lease6: None,
         traffic: Vec::new(),
         waiting: String::new(),
+        drift: Vec::new(),
         spec,
     }
 }
@@ -133,6 +134,7 @@ fn a_list_is_json_with_the_field_names_of_the_proto_files() {
                 "leftovers": [],
                 "traffic": [],
                 "waiting": "",
+                "drift": [],
             }],
             "next_page_token": "",
             "revision": "9",

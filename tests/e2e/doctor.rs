@@ -92,7 +92,7 @@ fn a_healthy_host_has_no_findings_and_a_look_takes_no_step() -> Result<()> {
 #[test]
 fn what_somebody_did_to_a_guests_link_is_found_and_named() -> Result<()> {
     needs!(Root);
-    let scene = Scene::linux()?;
+    let scene = Scene::linux_with(AgentOptions::reporting())?;
     let web = scene.host.guest("web")?;
     let attach = format!(
         "attach br0 {} --ip 192.0.2.10/24 --gateway 192.0.2.1 --route 198.51.100.0/24",
@@ -127,7 +127,7 @@ fn what_somebody_did_to_a_guests_link_is_found_and_named() -> Result<()> {
 #[test]
 fn what_somebody_did_to_the_hosts_end_is_found_and_named() -> Result<()> {
     needs!(Root, Ovs);
-    let scene = Scene::ovs()?;
+    let scene = Scene::ovs_with(AgentOptions::reporting())?;
     let (one, two) = (scene.host.guest("one")?, scene.host.guest("two")?);
     let inside = scene.host.inside();
     scene.ctl(&format!("attach br0 {} --ip 192.0.2.10/24", one.reference()))?;
@@ -165,7 +165,7 @@ fn what_somebody_did_to_the_hosts_end_is_found_and_named() -> Result<()> {
 #[test]
 fn residue_is_found_where_it_lies_and_left_there() -> Result<()> {
     needs!(Root, Ovs);
-    let scene = Scene::ovs()?;
+    let scene = Scene::ovs_with(AgentOptions::reporting())?;
     let web = scene.host.guest("web")?;
     scene.ctl(&format!("attach br0 {} --ip 192.0.2.10/24", web.reference()))?;
     let inside = scene.host.inside();

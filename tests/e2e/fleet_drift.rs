@@ -1,7 +1,7 @@
 //! A host that is not as the fleet left it, or not as the fleet needs it.
 
 use anyhow::{Context as _, Result};
-use pipewright_tests::{Reach, needs};
+use pipewright_tests::{AgentOptions, Reach, needs};
 
 use crate::fleet_scene::{FleetScene, Link, fleet};
 
@@ -10,7 +10,8 @@ const RED: &str = "red: { switch: ovs0, vlan: 100, subnet: 192.0.2.0/24 }";
 const LINKS: [Link; 3] = [("a", "one", "red", 1), ("b", "two", "red", 2), ("a", "three", "red", 3)];
 
 fn two_hosts() -> Result<FleetScene> {
-    FleetScene::of(&["a", "b"])?.with_guests(&["a/one", "b/two", "a/three"])
+    FleetScene::with_agents(&["a", "b"], &AgentOptions::reporting())?
+        .with_guests(&["a/one", "b/two", "a/three"])
 }
 
 #[test]

@@ -21,12 +21,17 @@ pub(crate) struct FleetScene {
 impl FleetScene {
     /// Hosts of these names, with no guests yet.
     pub(crate) fn of(names: &[&str]) -> Result<Self> {
+        Self::with_agents(names, &AgentOptions::default())
+    }
+
+    /// Likewise, and other agents.
+    pub(crate) fn with_agents(names: &[&str], options: &AgentOptions) -> Result<Self> {
         let lab = Lab::new()?;
         let (mut hosts, mut agents) = (Vec::new(), Vec::new());
         for name in names {
             let host = lab.host(name)?;
             host.ovs()?;
-            agents.push(host.agent(AgentOptions::default())?);
+            agents.push(host.agent(options.clone())?);
             hosts.push(host);
         }
         Ok(Self { lab, hosts, agents, guests: Vec::new() })

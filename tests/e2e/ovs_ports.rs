@@ -1,7 +1,7 @@
 //! Attachments to Open vSwitch, as `ovs-vsctl` shows them.
 
 use anyhow::{Context as _, Result};
-use pipewright_tests::{Datapath, Host, Snapshot, needs, process, reach};
+use pipewright_tests::{AgentOptions, Datapath, Host, Snapshot, needs, process, reach};
 
 use crate::ask;
 use crate::scene::{FOREIGN, Scene};
@@ -160,7 +160,7 @@ fn a_port_of_somebody_else_in_the_way_is_left_alone() -> Result<()> {
 #[test]
 fn an_attach_of_what_somebody_unplugged_plugs_it_again() -> Result<()> {
     needs!(Root, Ovs);
-    let scene = Scene::ovs()?;
+    let scene = Scene::ovs_with(AgentOptions::reporting())?;
     let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
     let before = Snapshot::take(&scene.host)?;
     let to = web.reference();

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use pipewright_api::reason::Reason;
 use pipewright_api::request::TrafficTarget;
 use pipewright_api::traffic::Traffic;
-use pipewright_tests::{Guest, needs};
+use pipewright_tests::{AgentOptions, Guest, needs};
 use uuid::Uuid;
 
 use crate::ask;
@@ -139,7 +139,7 @@ fn what_somebody_else_made_is_neither_changed_nor_taken_for_ours() -> Result<()>
 #[test]
 fn one_place_has_one_owner_and_one_request_one_answer() -> Result<()> {
     needs!(Root);
-    let scene = Scene::linux()?;
+    let scene = Scene::linux_with(AgentOptions::reporting())?;
     let guest = scene.host.guest("web")?;
     attach(&scene, &guest)?;
     let (id, other) = (Uuid::new_v4(), Uuid::new_v4());

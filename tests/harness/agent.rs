@@ -48,6 +48,11 @@ impl AgentOptions {
         Ok(Self { docker, runtimes: crate::runtimes::arguments()?, ..Self::default() })
     }
 
+    /// As the default, but what others change is only told of, so that a story can look at it.
+    pub fn reporting() -> Self {
+        Self::default().argument("--drift").argument("report")
+    }
+
     /// Another program in its place, found beside it: `pwagent-faulty`.
     #[must_use]
     pub fn binary(mut self, name: &str) -> Self {

@@ -66,6 +66,7 @@ pub(super) fn record(
         lease6: None,
         traffic: Vec::new(),
         waiting: String::new(),
+        drift: Vec::new(),
     };
     Record {
         attachment,

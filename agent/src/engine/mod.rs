@@ -17,6 +17,7 @@ use std::time::Duration;
 use pipewright_api::reason::Failure;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::engine::drift::{Drifts, Keeping};
 use crate::engine::locks::Locks;
 use crate::engine::operations::Operations;
 use crate::engine::records::{Loaded, Records};
@@ -36,6 +37,7 @@ mod damage;
 mod decided;
 mod detach;
 mod doctor;
+pub mod drift;
 mod entered;
 mod errands;
 mod follow;
@@ -90,6 +92,7 @@ pub struct Engine<H> {
     /// Looks where guests are.
     looking: Semaphore,
     timetable: Timetable,
+    drift: Drifts,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
     meters: Meters,
@@ -130,6 +133,8 @@ pub struct Parts<H> {
     pub places: Places,
     /// How long an attachment waits for a container that was deleted.
     pub recreate_within: Duration,
+    /// What becomes of what others change.
+    pub keeping: Keeping,
 }
 
 impl<H: Host> Engine<H> {
@@ -138,7 +143,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// When the host cannot be observed at all.
     pub async fn start(parts: Parts<H>, loaded: Loaded) -> Result<Arc<Self>, Failure> {
-        let Parts { host, kernel, ovs, guests, records, places, recreate_within } = parts;
+        let Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping } = parts;
         let engine = Arc::new(Self {
             host,
             kernel,
@@ -154,6 +159,7 @@ impl<H: Host> Engine<H> {
             announcing: Semaphore::new(errands::AT_ONCE),
             looking: Semaphore::new(follow::AT_ONCE),
             timetable: Timetable::default(),
+            drift: Drifts::new(keeping),
             applying: tokio::sync::Mutex::default(),
             meters: Meters::default(),
             places,
@@ -167,6 +173,7 @@ impl<H: Host> Engine<H> {
         engine.follow_runtimes();
         engine.confirm_leases();
         engine.run_errands();
+        engine.keep_drift();
         Ok(engine)
     }
 

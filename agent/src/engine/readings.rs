@@ -25,8 +25,10 @@ impl<H: Host> Engine<H> {
     pub(crate) async fn readings(&self) -> Readings {
         let (docker, podman) = tokio::join!(is_up(self.guests.docker()), is_up(self.guests.podman()));
         let ovs = self.ovs.facts();
+        let (records, _) = self.shelf.attachments();
         Readings {
-            attachments: self.shelf.attachments().0.iter().map(|record| record.attachment.state).collect(),
+            attachments: records.iter().map(|record| record.attachment.state).collect(),
+            drifted: records.iter().filter(|record| !record.attachment.drift.is_empty()).count(),
             is_ovsdb_connected: ovs.is_connected,
             ovsdb_reconnects: ovs.connections.saturating_sub(1),
             runtimes: vec![("docker", docker), ("podman", podman)],

@@ -53,6 +53,21 @@ impl Kernel {
         self.ask(move |requests| link::find(requests, name.as_str())).await
     }
 
+    /// `ip link del NAME`, if that is still the link that was seen, and of that group.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn remove_orphan(&self, name: &str, index: u32, group: u32) -> io::Result<()> {
+        let name = name.to_owned();
+        self.ask(move |requests| match link::find(requests, &name)? {
+            Some(found) if found.index == index && found.group == group => {
+                requests.request(&link::delete(index)).map(drop)
+            }
+            Some(_) | None => Ok(()),
+        })
+        .await
+    }
+
     /// All links of the host.
     ///
     /// # Errors

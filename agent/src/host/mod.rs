@@ -44,6 +44,7 @@ mod rule;
 mod saved_route;
 mod shim;
 mod sole;
+pub mod stir;
 pub mod survey;
 pub mod sys;
 mod sysctl;

@@ -8,14 +8,15 @@ use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::fs::{Mode, OFlags, openat};
 
+use crate::dhcp::given::Given;
 use crate::host::kernel::{Inner, Kernel};
 use crate::host::link::LinkFacts;
 use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Reply, Request, Requests};
 use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
-use crate::host::{bridge, guest_link, link, offload, route, sys, sysctl};
-use crate::step::{Ends, Expected, Step, StepError};
+use crate::host::{bridge, dhcp, guest_link, link, offload, route, sys, sysctl, traffic};
+use crate::step::{Ends, Expected, LeaseUse, Step, StepError};
 
 /// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
 const RTGENMSG: usize = 4;
@@ -37,6 +38,10 @@ pub enum Part {
     Offload,
     /// Reverse path filtering of the guest's end.
     ReversePath,
+    /// What steers traffic over the link.
+    Traffic,
+    /// What a DHCP server gave.
+    Lease,
 }
 
 /// One difference.
@@ -68,7 +73,7 @@ impl Kernel {
             if inner.is_host_here(sys::netns_cookie(&there)?)? {
                 return Err(io::Error::from_raw_os_error(libc::EPERM));
             }
-            let gaps = gaps(&mut host, &mut there, &steps);
+            let gaps = inner.gaps(&mut host, &mut there, &steps);
             inner.sockets.put_back(host);
             Ok(gaps?)
         };
@@ -80,7 +85,8 @@ impl Kernel {
     /// # Errors
     /// The kernel's refusal.
     pub async fn survey_host(&self, steps: Vec<Step>) -> io::Result<Vec<Gap>> {
-        self.ask(move |host| gaps(host, &mut Requests::open()?, &steps)).await
+        let inner = self.inner.clone();
+        self.ask(move |host| inner.gaps(host, &mut Requests::open()?, &steps)).await
     }
 
     /// The links of every namespace that has a number in the host's.
@@ -122,30 +128,59 @@ impl Inner {
         std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables")
             .is_ok_and(|text| text.trim_ascii_end() == "1")
     }
+
+    fn gaps(
+        &self,
+        host: &mut Requests,
+        there: &mut Requests,
+        steps: &[Step],
+    ) -> Result<Vec<Gap>, KernelError> {
+        let mut gaps = Vec::new();
+        for step in steps {
+            match step {
+                Step::Verify(expected) => compare(host, there, expected, &mut gaps)?,
+                Step::FilterVlans { bridge, .. } => match link::find(host, bridge.as_str())? {
+                    Some(found) if found.filtering.is_none() => {
+                        gaps.push(gap(Part::Link, bridge, "vlan_filtering", "0", "1"));
+                    }
+                    // That its bridge is missing is a gap of the port.
+                    Some(_) | None => {}
+                },
+                Step::DisableTxChecksum { ifname } => match offload::is_off(there, ifname.as_str()) {
+                    Ok(true) => {}
+                    Ok(false) => gaps.push(gap(Part::Offload, ifname, "TX checksum offload", "on", "off")),
+                    // That it is missing is a gap of its own.
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Step::SetUp { ifname } => gaps.extend(reverse_path(there, ifname)?),
+                Step::AddTraffic(wanted) => match traffic::is_there(there, wanted) {
+                    Ok(true) => {}
+                    Ok(false) => gaps.push(Gap {
+                        part: Part::Traffic,
+                        object: "the guest".to_owned(),
+                        what: "traffic",
+                        found: "nothing like it".to_owned(),
+                        expected: step.to_string(),
+                    }),
+                    Err(error) if error.errno == libc::ENODEV => {}
+                    Err(error) => return Err(error),
+                },
+                Step::ApplyLease(asked) => {
+                    if let Some(lease) = self.leases.given(asked.id, asked.family) {
+                        gaps.extend(leased(there, asked, &lease)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(gaps)
+    }
 }
 
 /// The number of a namespace, as a reply has it.
 fn number(reply: &Reply) -> Option<i32> {
     attribute(reply.body.get(RTGENMSG..)?, NETNSA_NSID).and_then(read_u32).map(u32::cast_signed)
-}
-
-fn gaps(host: &mut Requests, there: &mut Requests, steps: &[Step]) -> Result<Vec<Gap>, KernelError> {
-    let mut gaps = Vec::new();
-    for step in steps {
-        match step {
-            Step::Verify(expected) => compare(host, there, expected, &mut gaps)?,
-            Step::DisableTxChecksum { ifname } => match offload::is_off(there, ifname.as_str()) {
-                Ok(true) => {}
-                Ok(false) => gaps.push(gap(Part::Offload, ifname, "TX checksum offload", "on", "off")),
-                // That it is missing is a gap of its own.
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => return Err(error.into()),
-            },
-            Step::SetUp { ifname } => gaps.extend(reverse_path(there, ifname)?),
-            _ => {}
-        }
-    }
-    Ok(gaps)
 }
 
 /// Each thing by itself, so that one that is wrong hides no other.
@@ -201,6 +236,12 @@ fn note(part: Part, compared: Result<(), Difference>) -> Result<Option<Gap>, Ker
         })),
         Err(Difference::Unread(error)) => Err(error),
     }
+}
+
+/// What a server gave and the guest has not.
+fn leased(there: &mut Requests, asked: &LeaseUse, lease: &Given) -> Result<Option<Gap>, KernelError> {
+    let missing = dhcp::missing(there, asked, lease)?;
+    Ok(missing.map(|expected| gap(Part::Lease, &asked.ifname, "lease", "nothing", &expected)))
 }
 
 /// Strict filtering drops what comes over a link from where no route leads back over it.

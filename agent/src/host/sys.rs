@@ -158,6 +158,37 @@ pub fn receive_frame(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize,
         .map_err(|_| io::Error::last_os_error())
 }
 
+/// Takes one datagram off a netlink socket that hears of all network namespaces: its length, which is more than the buffer's
+/// when it was cut, and the number of the namespace that it is of; `None` for the socket's own.
+///
+/// # Errors
+/// What recvmsg(2) says, such as EAGAIN or ENOBUFS.
+pub fn receive_of_netns(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<i32>)> {
+    /// Room for one control message with a number, aligned as `cmsghdr` is.
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        number: [u8; 16],
+    }
+    // SAFETY: both are plain data for which all zeros is a value.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: `message` points to one vector of the buffer and to `control`, with their sizes; all outlive the call.
+    let received = unsafe {
+        libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
+    };
+    let length = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let is_number = message.msg_controllen as usize > size_of::<libc::cmsghdr>()
+        && control.header.cmsg_level == libc::SOL_NETLINK
+        && control.header.cmsg_type == libc::NETLINK_LISTEN_ALL_NSID;
+    let [a, b, c, d, ..] = control.number;
+    Ok((length, is_number.then(|| i32::from_ne_bytes([a, b, c, d]))))
+}
+
 /// Has a socket receive only what a program of classic BPF lets through.
 ///
 /// # Errors

@@ -59,7 +59,11 @@ fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result
     same(name, "state", &up(&host_end), &"up")?;
     if let Some(bridge) = &veth.bridge {
         let index = link::index(host, bridge)?;
-        same(name, "bridge", &host_end.master.unwrap_or(0), &index)?;
+        if host_end.master != Some(index) {
+            let master = host_end.master.map(|index| rustix::net::netdevice::index_to_name(&*host, index));
+            let master = master.transpose().map_err(KernelError::from)?;
+            return Err(difference(name, "bridge", &Shown(master), bridge));
+        }
     }
     if let Some(vlan) = &veth.vlan {
         same(name, "VLANs as asked for", &port_vlans::of(host, host_end.index)?.is(vlan), &true)?;

@@ -19,6 +19,8 @@ use super::{Meters, StepTimes};
 pub struct Readings {
     /// How many attachments are in which state.
     pub attachments: Vec<State>,
+    /// How many of them differ from what was made.
+    pub drifted: usize,
     /// Whether Open vSwitch's database is reached, and its rows known.
     pub is_ovsdb_connected: bool,
     /// How often it was reached again after a loss, since the agent started.
@@ -37,6 +39,7 @@ pub struct Exposition {
 #[derive(Debug, Default)]
 struct Gauges {
     attachments: Family<States, Gauge>,
+    drifted: Gauge,
     ovsdb_connected: Gauge,
     ovsdb_reconnects: Counter,
     runtimes: Family<Runtimes, Gauge>,
@@ -98,6 +101,18 @@ impl Exposition {
             "Attachments that follow their guests: what became of them when those stopped, started or went",
             meters.follows.clone(),
         );
+        all.register("pipewright_drifts", "What somebody else changed of attachments", meters.drifts.clone());
+        all.register("pipewright_repairs", "Repairs of what was changed", meters.repairs.clone());
+        all.register(
+            "pipewright_orphans_removed",
+            "What had our mark, belonged to no record, and was removed",
+            meters.orphans.clone(),
+        );
+        all.register(
+            "pipewright_attachments_drifted",
+            "Attachments that differ from what was made",
+            gauges.drifted.clone(),
+        );
         all.register("pipewright_attachments", "Attachments by state", gauges.attachments.clone());
         all.register(
             "pipewright_ovsdb_connected",
@@ -136,6 +151,7 @@ impl Exposition {
             let count = now.attachments.iter().filter(|&&one| one == state).count();
             gauges.attachments.get_or_create(&States { state: word(state) }).set(whole(count));
         }
+        gauges.drifted.set(whole(now.drifted));
         gauges.ovsdb_connected.set(now.is_ovsdb_connected.into());
         let reconnects = now.ovsdb_reconnects.saturating_sub(gauges.ovsdb_reconnects.get());
         gauges.ovsdb_reconnects.inc_by(reconnects);
@@ -204,6 +220,9 @@ mod tests {
         meters.attached(None, Err(&failure), Duration::from_millis(3));
         meters.detached(Ok(()), Duration::from_millis(3));
         meters.lost();
+        meters.drift("address");
+        meters.repair("repaired");
+        meters.orphan("link");
 
         let readings =
             Readings { attachments: vec![State::Attached; 2], ovsdb_reconnects: 3, ..Readings::default() };
@@ -215,6 +234,10 @@ mod tests {
             "pipewright_detach_duration_seconds_count{result=\"removed\"} 1",
             "pipewright_refusals_total{call=\"attach\",reason=\"OVSDB_DOWN\"} 1",
             "pipewright_attachments_lost_total 1",
+            "pipewright_drifts_total{what=\"address\"} 1",
+            "pipewright_repairs_total{outcome=\"repaired\"} 1",
+            "pipewright_orphans_removed_total{what=\"link\"} 1",
+            "pipewright_attachments_drifted 0",
             "pipewright_attachments{state=\"attached\"} 2",
             "pipewright_attachments{state=\"incomplete\"} 0",
             "pipewright_ovsdb_connected 0",

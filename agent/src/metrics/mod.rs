@@ -40,6 +40,9 @@ pub struct Meters {
     lost: Counter,
     leases: Family<Leases, Counter>,
     follows: Family<Follows, Counter>,
+    drifts: Family<Drifts, Counter>,
+    repairs: Family<Repairs, Counter>,
+    orphans: Family<Drifts, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +73,16 @@ struct Follows {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Drifts {
+    what: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Repairs {
+    outcome: &'static str,
+}
+
 impl Default for Meters {
     fn default() -> Self {
         let requests: fn() -> Histogram = || Histogram::new(REQUESTS);
@@ -80,6 +93,9 @@ impl Default for Meters {
             lost: Counter::default(),
             leases: Family::default(),
             follows: Family::default(),
+            drifts: Family::default(),
+            repairs: Family::default(),
+            orphans: Family::default(),
         }
     }
 }
@@ -118,6 +134,21 @@ impl Meters {
     /// An exchange with servers of addresses ended.
     pub(crate) fn lease(&self, protocol: Protocol, result: &'static str) {
         self.leases.get_or_create(&Leases { protocol: protocol.name(), result }).inc();
+    }
+
+    /// Somebody changed something of an attachment.
+    pub(crate) fn drift(&self, what: &'static str) {
+        self.drifts.get_or_create(&Drifts { what }).inc();
+    }
+
+    /// A repair ended.
+    pub(crate) fn repair(&self, outcome: &'static str) {
+        self.repairs.get_or_create(&Repairs { outcome }).inc();
+    }
+
+    /// Something that belonged to no record was removed.
+    pub(crate) fn orphan(&self, what: &'static str) {
+        self.orphans.get_or_create(&Drifts { what }).inc();
     }
 
     fn refused(&self, call: &'static str, failure: &Failure) -> &'static str {

@@ -38,7 +38,7 @@ pub use guest_link::{GuestLink, LinkType};
 pub use lease::{LeaseRequest, LeaseUse};
 pub use nic::{Kept, Move, Nic, NicState, Setting, WholeLink};
 pub use pair::{End, Far, Pair};
-pub use place::Place;
+pub use place::{Place, taken_at};
 pub use route::GuestRoute;
 pub use routers::OF_ROUTERS;
 use routers::WithoutRouters;

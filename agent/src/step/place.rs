@@ -2,7 +2,7 @@
 
 use pipewright_api::spec::SwitchKind;
 
-use super::Step;
+use super::{Far, Step};
 
 /// Where a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,4 +89,15 @@ impl Step {
     pub fn looks_into_guest(&self) -> bool {
         self.is_in_guest() || matches!(self, Self::ReturnNic { .. })
     }
+}
+
+/// The steps of a plan that are taken at one end of a link, as if they were taken in the guest: with `None` the guest's own.
+pub fn taken_at(plan: &[Step], end: Option<Far>) -> Vec<Step> {
+    let at_end = |step: &Step| match (step, end) {
+        (Step::There { whither, what }, Some(end)) => (*whither == end).then(|| (**what).clone()),
+        (Step::There { .. }, None) => None,
+        (step, None) => Some(step.clone()),
+        (_, Some(_)) => None,
+    };
+    plan.iter().filter_map(at_end).collect()
 }

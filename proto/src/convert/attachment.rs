@@ -7,7 +7,7 @@ use super::fit::LIST_MAX;
 use super::spec::attachment_spec;
 use super::time::{timestamp, to_timestamp};
 use super::traffic;
-use crate::attachment::{Attachment, GuestIdentity, ObservedLink, State};
+use crate::attachment::{Attachment, Drift, GuestIdentity, ObservedLink, State};
 use crate::dhcp::Lease;
 use crate::net::Mtu;
 use crate::reason::Failure;
@@ -48,6 +48,18 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6"))).transpose()?,
         traffic: traffic::list(attachment.traffic, &at.field("traffic"))?,
         waiting: attachment.waiting,
+        drift: at.field("drift").list(attachment.drift, LIST_MAX, drift)?,
+    })
+}
+
+fn drift(at: &At<'_>, drift: wire::Drift) -> Result<Drift, Failure> {
+    Ok(Drift {
+        since: timestamp(drift.since, &at.field("since"))?,
+        what: drift.what,
+        object: drift.object,
+        expected: drift.expected,
+        found: drift.found,
+        unrepaired: Some(drift.unrepaired).filter(|why| !why.is_empty()),
     })
 }
 
@@ -123,6 +135,20 @@ impl From<Attachment> for wire::Attachment {
             lease6: attachment.lease6.map(wire::Lease::from),
             traffic: attachment.traffic.into_iter().map(wire::Traffic::from).collect(),
             waiting: attachment.waiting,
+            drift: attachment.drift.into_iter().map(wire::Drift::from).collect(),
+        }
+    }
+}
+
+impl From<Drift> for wire::Drift {
+    fn from(drift: Drift) -> Self {
+        Self {
+            what: drift.what,
+            expected: drift.expected,
+            found: drift.found,
+            since: Some(to_timestamp(drift.since)),
+            object: drift.object,
+            unrepaired: drift.unrepaired.unwrap_or_default(),
         }
     }
 }

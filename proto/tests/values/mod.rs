@@ -327,7 +327,7 @@ prop_compose! {
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
-            lease, lease6, traffic: Vec::new(), waiting,
+            lease, lease6, traffic: Vec::new(), waiting, drift: Vec::new(),
         }
     }
 }

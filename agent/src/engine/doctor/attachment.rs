@@ -13,7 +13,7 @@ use crate::engine::intact::Links;
 use crate::engine::records::Record;
 use crate::host::survey::{Gap, Part};
 use crate::host::{Host, mark};
-use crate::step::{Far, Port, Step};
+use crate::step::{self, Far, Port, Step};
 
 impl<H: Host> Engine<H> {
     /// Everything that is wrong with an attachment. One that changes meanwhile is not judged.
@@ -37,30 +37,20 @@ impl<H: Host> Engine<H> {
     }
 
     async fn examine_attached(&self, record: &Record, links: &Links) -> Vec<Finding> {
-        let (far, near): (Vec<&Step>, Vec<&Step>) =
-            record.plan.iter().partition(|step| matches!(step, Step::There { .. }));
         let mut found = Vec::new();
         let guest = &record.attachment.spec.guest.to_string();
         match self.reopen_guest(record).await {
             Some(netns) => {
-                let seen = self.kernel.survey(&netns, near.into_iter().cloned().collect()).await;
+                let seen = self.kernel.survey(&netns, step::taken_at(&record.plan, None)).await;
                 found.extend(judge(record, guest, seen));
             }
             None => found.push(unreachable(guest)),
         }
-        let there = |wanted: Far| {
-            let is_it = move |step: &&Step| matches!(step, Step::There { whither, .. } if *whither == wanted);
-            let plain = |step: &Step| match step {
-                Step::There { what, .. } => (**what).clone(),
-                step => step.clone(),
-            };
-            far.iter().copied().filter(is_it).map(plain).collect::<Vec<Step>>()
-        };
-        let in_host = there(Far::Host);
+        let in_host = step::taken_at(&record.plan, Some(Far::Host));
         if !in_host.is_empty() {
             found.extend(judge(record, "the host", self.kernel.survey_host(in_host).await));
         }
-        let in_peer = there(Far::Guest);
+        let in_peer = step::taken_at(&record.plan, Some(Far::Guest));
         if let Some(peer) = record.attachment.peer.as_ref().filter(|_| !in_peer.is_empty()) {
             let name = format!("{}:{}", peer.runtime, peer.name);
             match self.guests.reopen(peer).await {
@@ -221,6 +211,16 @@ fn of_gap(record: &Record, place: &str, gap: &Gap) -> Finding {
                 "Docker recomputes default routes when a container joins or leaves a network; attach again after `pwctl detach`",
             )
         }
+        Part::Traffic => (
+            FindingCode::RouteMissing,
+            format!("`{expected}` was taken away"),
+            "add it again with `pwctl guest`; that is done by itself unless the agent runs with --drift report",
+        ),
+        Part::Lease => (
+            FindingCode::AddressMissing,
+            format!("{expected} of its lease is not there"),
+            "it is put back by itself unless the agent runs with --drift report; or attach again after `pwctl detach`",
+        ),
         Part::Offload => {
             let text =
                 "TX checksum offload is on behind a userspace datapath: ping works, TCP does not".to_owned();

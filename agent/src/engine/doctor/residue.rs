@@ -4,16 +4,14 @@
 use std::collections::HashSet;
 
 use pipewright_api::finding::{Finding, FindingCode, Severity};
-use pipewright_api::net::LinkName;
 use pipewright_api::reason::Failure;
-use uuid::Uuid;
 
 use super::finding;
 use crate::engine::Engine;
+use crate::engine::drift::orphans::{BridgeOf, Orphan};
 use crate::engine::ground::unreadable;
 use crate::host::link::LinkFacts;
 use crate::host::{Host, mark};
-use crate::step::Shared;
 
 /// How a name of the socket's file is hidden until it is the socket's: by so many digits.
 const HIDDEN: usize = 32;
@@ -29,81 +27,19 @@ impl<H: Host> Engine<H> {
         Ok(first)
     }
 
-    /// The host first, then the records: what is made meanwhile has a record by then.
     async fn residue_now(&self) -> Result<Vec<Finding>, Failure> {
-        let links = self.kernel.links().await.map_err(unreadable)?;
+        let mut found: Vec<Finding> = self.orphans().await?.iter().map(of_orphan).collect();
         let in_guests = self.kernel.links_of_guests().await.map_err(unreadable)?;
-        let (ports, bridges) = (self.ovs.ours(), self.ovs.bridges());
-        let (records, switches) = (self.shelf.attachments().0, self.shelf.switches());
+        let (records, _) = self.shelf.attachments();
         let groups: HashSet<u32> = records.iter().map(|record| mark::group(record.attachment.id)).collect();
-        let ids: HashSet<Uuid> = records
-            .iter()
-            .map(|record| record.attachment.id)
-            .chain(switches.iter().map(|switch| switch.id))
-            .collect();
-
-        let mut found = Vec::new();
-        for link in &links {
-            found.extend(self.orphan_in_host(link, &links, &groups).await?);
-        }
         let is_orphan =
             |link: &LinkFacts| mark::is_of_attachment(link.group) && !groups.contains(&link.group);
         for (number, link) in in_guests.iter().filter(|(_, link)| is_orphan(link)) {
             let place = format!("link {} in the guest with number {number}", link.name);
             found.push(orphan_link(place, &format!("ip link del {} target-nsid {number}", link.name)));
         }
-        for port in ports.iter().filter(|port| port.id.is_some_and(|id| !ids.contains(&id))) {
-            let bridge = port.bridge.clone().unwrap_or_default();
-            let object = format!("port {} of {bridge}", port.name);
-            let text = "has our mark (external_ids:pipewright-id) and belongs to no record";
-            let advice = format!("`ovs-vsctl --if-exists del-port {}`", port.name);
-            found.push(finding(FindingCode::OrphanPort, Severity::Error, object, text, advice));
-        }
-        for bridge in bridges.iter().filter(|bridge| bridge.is_ours) {
-            let is_empty = bridge.ports.iter().all(|port| *port == bridge.name);
-            if is_empty && !self.is_needed(&bridge.name) && !self.is_addressed(&bridge.name, &links).await? {
-                found.push(orphan_bridge(
-                    &bridge.name,
-                    &format!("ovs-vsctl --if-exists del-br {}", bridge.name),
-                ));
-            }
-        }
         found.extend(self.orphan_files());
         Ok(found)
-    }
-
-    async fn orphan_in_host(
-        &self,
-        link: &LinkFacts,
-        links: &[LinkFacts],
-        groups: &HashSet<u32>,
-    ) -> Result<Option<Finding>, Failure> {
-        let delete = format!("ip link del {}", link.name);
-        if mark::is_of_attachment(link.group) && !groups.contains(&link.group) {
-            return Ok(Some(orphan_link(format!("link {}", link.name), &delete)));
-        }
-        let has_ports = links.iter().any(|port| port.master == Some(link.index));
-        let has_links_on_it = links.iter().any(|upper| upper.parent == Some(link.index));
-        let is_shared = matches!(link.group, mark::VLAN_LINK | mark::SHIM);
-        if is_shared && !has_links_on_it && !has_ports && !self.is_needed(&link.name) {
-            return Ok(Some(orphan_link(format!("link {}", link.name), &delete)));
-        }
-        let is_idle = link.group == mark::BRIDGE && !has_ports && !self.is_needed(&link.name);
-        // One that somebody gave an address stays on purpose.
-        Ok((is_idle && !self.is_addressed(&link.name, links).await?)
-            .then(|| orphan_bridge(&link.name, &delete)))
-    }
-
-    fn is_needed(&self, name: &str) -> bool {
-        let name = name.parse::<LinkName>();
-        name.is_ok_and(|name| self.shelf.is_used_by_others(Shared::Link(&name), Uuid::nil()))
-    }
-
-    async fn is_addressed(&self, name: &str, links: &[LinkFacts]) -> Result<bool, Failure> {
-        match links.iter().find(|link| link.name == name) {
-            Some(link) => self.kernel.is_addressed(link.index).await.map_err(unreadable),
-            None => Ok(false),
-        }
     }
 
     /// An agent that dies while it makes its socket leaves it under the name that nobody can know.
@@ -125,6 +61,29 @@ impl<H: Host> Engine<H> {
             }
         }
         found
+    }
+}
+
+fn of_orphan(orphan: &Orphan) -> Finding {
+    match orphan {
+        Orphan::Link { name, .. } | Orphan::Shared { name, .. } => {
+            orphan_link(format!("link {name}"), &format!("ip link del {name}"))
+        }
+        Orphan::Bridge { name, kind: BridgeOf::Linux } => orphan_bridge(name, &format!("ip link del {name}")),
+        Orphan::Bridge { name, kind: BridgeOf::Ovs } => {
+            orphan_bridge(name, &format!("ovs-vsctl --if-exists del-br {name}"))
+        }
+        Orphan::Port { name, bridge, .. } => {
+            let text = "has our mark (external_ids:pipewright-id) and belongs to no record";
+            let advice = format!("`ovs-vsctl --if-exists del-port {name}`");
+            finding(
+                FindingCode::OrphanPort,
+                Severity::Error,
+                format!("port {name} of {bridge}"),
+                text,
+                advice,
+            )
+        }
     }
 }
 

@@ -164,6 +164,29 @@ fn is_there(guest: &mut Requests, index: u32, lease: &Used, asked: &LeaseUse) ->
     }
 }
 
+/// The first thing of a lease that the guest has not: an address or a route, as ip(8) writes it.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(in crate::host) fn missing(
+    guest: &mut Requests,
+    asked: &LeaseUse,
+    lease: &Given,
+) -> Result<Option<String>, KernelError> {
+    let used = Used::of(lease, asked);
+    // That it is missing is told of the link.
+    let Some(link) = link::find(guest, asked.ifname.as_str())? else { return Ok(None) };
+    let family = address::family(used.address.addr());
+    if !address::list(guest, family, link.index)?.iter().any(|address| address.net == used.address.net()) {
+        return Ok(Some(used.address.to_string()));
+    }
+    let there = route::list(guest, family, Some(link.index))?;
+    let is_missing = |wanted: &&GivenRoute| {
+        !there.iter().any(|route| route.destination == wanted.destination && route.gateway == wanted.via)
+    };
+    Ok(used.routes.iter().find(is_missing).map(|wanted| guest_route(wanted, asked).to_string()))
+}
+
 fn guest_route(route: &GivenRoute, asked: &LeaseUse) -> GuestRoute {
     GuestRoute::new(route.destination, route.via, asked.ifname.clone())
 }

@@ -22,6 +22,7 @@ mod leases;
 mod socket;
 mod speak;
 
+pub(super) use configure::missing;
 pub use leases::Leases;
 
 /// How long servers may take to answer an attach: three tries, and some look for a moment whether the address is in use.

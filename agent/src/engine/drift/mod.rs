@@ -1,0 +1,94 @@
+//! Drift: what somebody else changed of attachments is seen, told, and repaired.
+//!
+//! Level-triggered: an event only says where to look. What is there is compared with what the record's plan made, under the lock of
+//! the guest, and the steps of the plan that mend the difference are taken again.
+//!
+//! | what | where |
+//! |---|---|
+//! | an event, or the time of a sweep, names attachments | `keep` |
+//! | when one of them is looked at, and when repaired | [`pace`] |
+//! | what is there, what differs | `look`, [`compare`] |
+//! | steps that mend it | [`remedy`], `mend` |
+//! | what has our mark and no record | `orphans` |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
+
+use self::orphans::Orphan;
+use self::pace::Pace;
+
+mod compare;
+mod keep;
+mod look;
+mod mend;
+pub(in crate::engine) mod orphans;
+mod pace;
+mod remedy;
+
+/// Looks at once. Each visits a guest, and attaches must not wait for them.
+const AT_ONCE: usize = 2;
+
+/// What becomes of drift.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is told and repaired.
+    #[default]
+    Repair,
+    /// It is told.
+    Report,
+}
+
+/// How attachments are kept as they were made.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// What becomes of drift.
+    pub policy: Policy,
+    /// Between two looks at everything, whatever was heard.
+    pub sweep: Duration,
+}
+
+/// What is known of drift between two looks.
+#[derive(Debug)]
+pub(super) struct Drifts {
+    keeping: Keeping,
+    known: Mutex<Known>,
+    /// Told when an attachment is due earlier than all were.
+    stirred: Notify,
+    looks: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    paces: HashMap<Uuid, Pace>,
+    /// Whose links are in a guest, by the number of its namespace.
+    guests: BTreeMap<i32, BTreeSet<Uuid>>,
+    /// What the last sweep saw.
+    orphans: BTreeSet<Orphan>,
+}
+
+impl Drifts {
+    pub(super) fn new(keeping: Keeping) -> Self {
+        let (known, stirred, looks) = (Mutex::default(), Notify::new(), Semaphore::new(AT_ONCE));
+        Self { keeping, known, stirred, looks }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Each change is one insertion or removal.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has attachments looked at soon.
+    pub(super) fn stir(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let now = Instant::now();
+        let mut known = self.known();
+        for id in ids {
+            known.paces.entry(id).or_default().stir(now);
+        }
+        drop(known);
+        self.stirred.notify_one();
+    }
+}
