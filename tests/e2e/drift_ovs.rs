@@ -54,7 +54,9 @@ fn a_port_that_somebody_deletes_moves_or_tags_is_made_again() -> Result<()> {
     let since = revision(&scene)?;
     ovs.vsctl(&format!("del-port {port} -- add-port {FOREIGN} {port} tag=7"))?;
     told(&scene, since, &format!("drift: port of {port} is a port of somebody else"))?;
-    until("it is said why", || Ok(drifts(&scene, &web)?.iter().any(|(_, why)| why.contains("cannot"))))?;
+    until("it is said why", || {
+        Ok(drifts(&scene, &web)?.iter().any(|(_, why)| why.contains("left no mark")))
+    })?;
     assert_eq!(ovs.vsctl(&format!("get Port {port} tag"))?.trim(), "7");
     ovs.vsctl(&format!("del-port {port}"))?;
     scene.ctl(&format!("detach {}", web.reference()))?;

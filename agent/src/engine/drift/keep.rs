@@ -196,7 +196,12 @@ impl<H: Host> Engine<H> {
             Policy::Report => Some("the agent runs with --drift report"),
             Policy::Repair => self.hindrance(id),
         };
-        let mut record = self.tell_drift(&record, &found, hindrance);
+        let shown = &record.attachment.drift;
+        let is_shown = shown.len() == found.len() && found.iter().all(|one| is_known(shown, one));
+        // What was said of it holds until something else can be said.
+        let is_told =
+            is_shown && (hindrance.is_none() || shown.iter().all(|drift| drift.unrepaired.is_some()));
+        let mut record = if is_told { record } else { self.tell_drift(&record, &found, hindrance) };
         if hindrance.is_some() {
             return Looked::Differs;
         }
@@ -265,15 +270,12 @@ impl<H: Host> Engine<H> {
     /// Tells of what differs, unless that is known.
     fn tell_drift(&self, record: &Arc<Record>, found: &[Difference], why: Option<&str>) -> Arc<Record> {
         let old = &record.attachment.drift;
-        let is_known = |one: &Difference| old.iter().any(|drift| is_same(drift, one));
-        let new: Vec<&Difference> = found.iter().filter(|one| !is_known(one)).collect();
-        for one in &new {
+        let mut is_told = old.len() == found.len();
+        for one in found.iter().filter(|one| !is_known(old, one)) {
             self.meters.drift(one.what.word());
+            is_told = false;
         }
-        let is_told = new.is_empty()
-            && old.len() == found.len()
-            && old.iter().all(|drift| drift.unrepaired.as_deref() == why);
-        if is_told {
+        if is_told && old.iter().all(|drift| drift.unrepaired.as_deref() == why) {
             return Arc::clone(record);
         }
         let words: Vec<String> = found
@@ -304,6 +306,10 @@ impl<H: Host> Engine<H> {
         tracing::info!(attachment = %attachment.id, guest = %attachment.spec.guest, "{cause}");
         self.shelf.put(record, Some(cause))
     }
+}
+
+fn is_known(shown: &[Drift], one: &Difference) -> bool {
+    shown.iter().any(|drift| is_same(drift, one))
 }
 
 fn is_same(drift: &Drift, one: &Difference) -> bool {
