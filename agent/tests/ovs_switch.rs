@@ -41,6 +41,21 @@ async fn a_port_is_made_with_its_vlan_and_our_mark_and_removed_again() {
     }
 }
 
+/// They come to the committer together, which runs between them only.
+#[tokio::test]
+async fn one_of_many_that_want_a_bridge_makes_it_and_the_others_find_it() {
+    let server = OvsServer::start_with_switch();
+    let ovs = connect(&server);
+    let bridge = name("br0");
+    let wishes: Vec<_> = (0..20).map(|_| ovs.ensure_bridge(&bridge, None)).collect();
+
+    let made: Vec<Made> =
+        futures_util::future::join_all(wishes).await.into_iter().map(Result::unwrap).collect();
+
+    assert_eq!(made.iter().filter(|made| **made == Made::Yes).count(), 1, "{made:?}");
+    assert_eq!(server.find("Bridge", "name", "name=br0"), ["br0"]);
+}
+
 #[tokio::test]
 async fn plugging_twice_is_fine_and_leaves_one_row() {
     let server = server_with_bridge();

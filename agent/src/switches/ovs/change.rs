@@ -73,6 +73,14 @@ impl Change {
         }
     }
 
+    /// The bridge or port that is changed. Each bridge has a port of its own name.
+    pub(super) fn object(&self) -> &LinkName {
+        match self {
+            Self::EnsureBridge { bridge, .. } | Self::ReleaseBridge { bridge } => bridge,
+            Self::Plug(Plug { port, .. }) | Self::Unplug { port, .. } | Self::SetVlan { port, .. } => port,
+        }
+    }
+
     /// For messages: `plug port pw… into bridge br0`.
     pub(super) fn what(&self) -> String {
         match self {

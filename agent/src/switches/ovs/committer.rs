@@ -8,6 +8,8 @@
 //! enough to ask on a new connection: ovsdb-server serves connections in the order in which they came, so what the lost
 //! one carried is done before (there is a test of that; RFC 7047 does not promise it).
 
+use std::collections::HashSet;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -90,8 +92,18 @@ enum Trust {
 pub(super) async fn run(desk: Desk, mut requests: mpsc::Receiver<Request>) {
     let mut together = Vec::new();
     while requests.recv_many(&mut together, TOGETHER_MAX).await > 0 {
-        settle(&desk, std::mem::take(&mut together)).await;
+        while !together.is_empty() {
+            let group = apart(&mut together);
+            settle(&desk, group).await;
+        }
     }
+}
+
+/// Takes those out that can go in one transaction: no two of the same bridge or port, since each is decided without the
+/// others. The later ones then find what the first did.
+fn apart(together: &mut Vec<Request>) -> Vec<Request> {
+    let mut objects = HashSet::new();
+    together.extract_if(.., |request| objects.insert(request.change.object().clone())).collect()
 }
 
 /// Makes the changes, together if it can be, and answers each.
