@@ -182,7 +182,7 @@ pub fn receive_of_netns(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usi
         libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
     };
     let length = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    let is_number = message.msg_controllen as usize > size_of::<libc::cmsghdr>()
+    let is_number = message.msg_controllen > size_of::<libc::cmsghdr>()
         && control.header.cmsg_level == libc::SOL_NETLINK
         && control.header.cmsg_type == libc::NETLINK_LISTEN_ALL_NSID;
     let [a, b, c, d, ..] = control.number;

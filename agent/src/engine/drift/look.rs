@@ -6,6 +6,7 @@ use pipewright_api::attachment::State;
 use uuid::Uuid;
 
 use super::compare::{Difference, What, of_gap, of_port};
+use crate::dhcp::given::{Given, GivenRoute};
 use crate::engine::Engine;
 use crate::engine::records::Record;
 use crate::host::netns::Netns;
@@ -96,7 +97,7 @@ impl<H: Host> Engine<H> {
     fn is_drift(&self, record: &Record, difference: &Difference) -> bool {
         match difference.what {
             What::Mtu => {
-                let leased = record.leases.iter().filter_map(|lease| lease.mtu());
+                let leased = record.leases.iter().filter_map(Given::mtu);
                 leased.map(|mtu| mtu.to_string()).all(|mtu| mtu != difference.found)
             }
             What::DefaultRoute => {
@@ -136,7 +137,7 @@ impl Record {
         });
         let takes_default =
             |step: &Step| matches!(step, Step::ApplyLease(asked) if asked.takes_default && !is_ipv6);
-        let is_leased = || self.leases.iter().any(|lease| lease.routes().iter().any(|r| r.is_default()));
+        let is_leased = || self.leases.iter().any(|lease| lease.routes().iter().any(GivenRoute::is_default));
         is_planned || (self.plan.iter().any(takes_default) && is_leased())
     }
 }
