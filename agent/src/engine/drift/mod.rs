@@ -6,9 +6,9 @@
 //! | what | where |
 //! |---|---|
 //! | an event, or the time of a sweep, names attachments | `keep` |
-//! | when one of them is looked at, and when repaired | [`pace`] |
-//! | what is there, what differs | `look`, [`compare`] |
-//! | steps that mend it | [`remedy`], `mend` |
+//! | when one of them is looked at, and when repaired | `pace` |
+//! | what is there, what differs | `look`, `compare` |
+//! | steps that mend it | `remedy`, `mend` |
 //! | what has our mark and no record | `orphans` |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
