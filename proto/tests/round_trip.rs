@@ -10,18 +10,20 @@ use pipewright_api::attachment::{Attached, Attachment, Listing};
 use pipewright_api::condition::Condition;
 use pipewright_api::event::Event;
 use pipewright_api::request::{
-    Apply, Attach, Detach, DetachTarget, Find, GetOperation, List, ListFilter, RunTool, Wait, Watch,
+    Apply, Attach, ChangeTraffic, Detach, DetachTarget, Find, GetOperation, List, ListFilter, ListTraffic,
+    RunTool, TrafficTarget, Wait, Watch,
 };
 use pipewright_api::spec::AttachmentSpec;
 use pipewright_api::tool::Ran;
+use pipewright_api::traffic::{LinkTraffic, TrafficChanged};
 use pipewright_api::wire;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 use values::{
-    attachment, change, fleet, guest, guest_link_state, host_facts, host_spec, id, link_name, operation,
-    request_id, spec, tool_line,
+    attachment, change, fleet, guest, guest_link_state, host_facts, host_spec, id, link_name, link_traffic,
+    operation, request_id, spec, tool_line, traffic,
 };
 
 /// Through the message's bytes, as between two processes, and through its JSON.
@@ -97,6 +99,23 @@ proptest! {
         assert_survives::<_, wire::RunToolRequest>(&RunTool { request_id, guest, line });
         assert_survives::<_, wire::RunToolResponse>(&Ran { exit_code, stdout, stderr });
         assert_survives::<_, wire::FindResponse>(&found.guest);
+    }
+
+    #[test]
+    fn traffic_survives_the_wire(
+        request_id in request_id(), guest in guest(), ifname in link_name("x"), traffic in traffic(),
+        changed in option::of(attachment()), is_changed in any::<bool>(), links in vec(link_traffic(), 0..4),
+    ) {
+        assert_stores(&traffic);
+        let target = TrafficTarget { guest: guest.clone(), ifname };
+        let change = ChangeTraffic { request_id, target, traffic };
+        assert_survives::<ChangeTraffic, wire::AddTrafficRequest>(&change);
+        assert_survives::<ChangeTraffic, wire::RemoveTrafficRequest>(&change);
+        assert_survives::<_, wire::ListTrafficRequest>(&ListTraffic { guest });
+        let answer = TrafficChanged { attachment: changed, is_changed };
+        assert_survives::<TrafficChanged, wire::AddTrafficResponse>(&answer);
+        assert_survives::<TrafficChanged, wire::RemoveTrafficResponse>(&answer);
+        assert_survives::<Vec<LinkTraffic>, wire::ListTrafficResponse>(&links);
     }
 
     #[test]

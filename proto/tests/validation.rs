@@ -7,11 +7,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::request::{Apply, Attach, Detach, GetOperation, List, Wait, Watch};
+use pipewright_api::request::{Apply, Attach, ChangeTraffic, Detach, GetOperation, List, Wait, Watch};
 use pipewright_api::wire;
 use pipewright_api::wire::attachment_spec::{Addressing, Vlan};
 
-use refused::{Refused, attach_rows, host_rows, valid_attach, valid_host};
+use refused::{
+    Refused, attach_rows, host_rows, removed, traffic_rows, valid_attach, valid_host, valid_traffic,
+};
 
 /// Most bytes of a refusal: a caller's megabyte must not come back in a header, nor fill a log.
 const MESSAGE_MAX: usize = 500;
@@ -30,6 +32,15 @@ fn every_bad_host_document_is_refused_with_the_path_of_its_field() {
 
     assert!(rows.len() >= 60, "only {} rows", rows.len());
     assert_refused(&rows, &valid_host(), |request| Apply::try_from(request).err());
+}
+
+#[test]
+fn every_bad_change_of_traffic_is_refused_with_the_path_of_its_field() {
+    let rows = traffic_rows();
+
+    assert!(rows.len() >= 60, "only {} rows", rows.len());
+    assert_refused(&rows, &valid_traffic(), |request| ChangeTraffic::try_from(request).err());
+    assert_refused(&rows, &valid_traffic(), |request| ChangeTraffic::try_from(removed(request)).err());
 }
 
 fn assert_refused<R: Clone>(rows: &[Refused<R>], valid: &R, refusal: impl Fn(R) -> Option<Failure>) {

@@ -8,6 +8,7 @@ use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::wire;
 use pipewright_api::wire::agent_client::AgentClient;
 use pipewright_api::wire::attachment_spec::{Addressing, Vlan};
+use pipewright_api::wire::guest_client::GuestClient;
 use pipewright_api::wire::host_client::HostClient;
 use pipewright_tests::{AgentOptions, Guest, needs};
 use tonic::transport::Channel;
@@ -56,7 +57,8 @@ fn every_request_that_cannot_be_is_refused_without_any_effect() -> Result<()> {
 
     let (count, wrong) = asking(async {
         let channel = channel(&scene).await?;
-        let (mut agent, mut host) = (AgentClient::new(channel.clone()), HostClient::new(channel));
+        let (mut agent, mut host) = (AgentClient::new(channel.clone()), HostClient::new(channel.clone()));
+        let mut guests = GuestClient::new(channel);
         let (mut count, mut wrong) = (0, Vec::new());
         let mut judge = |name: &str, field: &str, status: Option<Status>| {
             count += 1;
@@ -77,6 +79,12 @@ fn every_request_that_cannot_be_is_refused_without_any_effect() -> Result<()> {
             (row.spoil)(&mut request);
             judge(&row.name, &row.field, host.apply(request).await.err());
         }
+        for row in table::traffic_rows() {
+            let mut request = table::valid_traffic();
+            (row.spoil)(&mut request);
+            judge(&row.name, &row.field, guests.add_traffic(request.clone()).await.err());
+            judge(&row.name, &row.field, guests.remove_traffic(table::removed(request)).await.err());
+        }
         for (name, field, request) in detaches() {
             judge(name, field, agent.detach(request).await.err());
         }
@@ -87,7 +95,7 @@ fn every_request_that_cannot_be_is_refused_without_any_effect() -> Result<()> {
     })?;
 
     assert!(wrong.is_empty(), "{} of {count} rows:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 470, "only {count} rows were sent");
+    assert!(count >= 600, "only {count} rows were sent");
     assert_eq!(std::fs::read_to_string(&steps)?, "", "steps were taken");
     assert_eq!(next_cfg(&scene)?, asked_before);
     before.assert_same(&scene.snapshot()?);

@@ -5,11 +5,13 @@
 mod addresses;
 mod host;
 mod names;
+mod traffic;
 
 use pipewright_api::wire;
 use pipewright_api::wire::attachment_spec::{Addressing, Vlan};
 
 pub(crate) use host::{rows as host_rows, valid as valid_host};
+pub(crate) use traffic::{removed, rows as traffic_rows, valid as valid_traffic};
 
 /// One request that must be refused.
 pub(crate) struct Refused<R> {

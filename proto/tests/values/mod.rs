@@ -24,8 +24,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 mod host;
+mod traffic;
 
 pub(crate) use host::{change, host_facts};
+pub(crate) use traffic::{link_traffic, traffic};
 
 /// Link names that callers may choose; those with an `x` in front are for the guest, others for the host.
 pub(crate) fn link_name(first: &'static str) -> impl Strategy<Value = LinkName> {
@@ -312,6 +314,7 @@ prop_compose! {
         lease in option::of(lease()),
         peer in option::of(any::<u64>()),
         (lease6, waiting) in (option::of(lease()), ".{0,20}"),
+        traffic in vec(traffic(), 0..4),
     ) -> Attachment {
         let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
         let host_ifname = is_pair.then(|| LinkName::derived(host_end));
@@ -327,7 +330,7 @@ prop_compose! {
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
-            lease, lease6, traffic: Vec::new(), waiting, drift: Vec::new(),
+            lease, lease6, traffic, waiting, drift: Vec::new(),
         }
     }
 }
