@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use pipewright_tests::{DhcpServer, Guest, Reach, needs, reach};
 
 use crate::ipv6_auto::deafen;
-use crate::refused_step::each_refused_step_leaves_nothing;
+use crate::refused_step::{each_refused_step_leaves_nothing, each_refused_undo_is_named_and_made_good};
 use crate::scene::Scene;
-use crate::sudden_death::dies_in_an_attach;
+use crate::sudden_death::{dies_in_a_detach, dies_in_an_attach};
 
 const SOON: Duration = Duration::from_secs(60);
 const SERVER: &str = "192.0.2.1";
@@ -96,6 +96,26 @@ fn an_agent_killed_at_any_step_towards_a_lease_leaves_nothing_half_done() -> Res
     let scene = Scene::linux()?;
     let server = served(&scene)?;
     dies_in_an_attach(&scene, attach)?;
+    drop(server);
+    scene.lab.finish()
+}
+
+#[test]
+fn a_refused_undo_of_a_lease_is_named_and_the_next_detach_makes_it_good() -> Result<()> {
+    needs!(Root, Dhcp);
+    let scene = Scene::linux()?;
+    let server = served(&scene)?;
+    each_refused_undo_is_named_and_made_good(&scene, attach, 4)?;
+    drop(server);
+    scene.lab.finish()
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_giving_back_a_lease_finishes_it_when_it_starts() -> Result<()> {
+    needs!(Root, Dhcp);
+    let scene = Scene::linux()?;
+    let server = served(&scene)?;
+    dies_in_a_detach(&scene, attach, 8)?;
     drop(server);
     scene.lab.finish()
 }

@@ -7,15 +7,20 @@ use pipewright_tests::{Guest, Reach, needs, reach};
 use serde_json::Value;
 
 use crate::macvlan::{address, link};
-use crate::refused_step::unchanged;
+use crate::refused_step::{each_refused_step_leaves_nothing, each_refused_undo_is_named_and_made_good};
 use crate::scene::{Scene, until, with_default_routes};
+use crate::sudden_death::{dies_in_a_detach, dies_in_an_attach};
 
-/// Two guests, the second of which has IPv6 switched off for new links, as Docker's have.
-fn two(scene: &Scene) -> Result<[Arc<Guest>; 2]> {
-    let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
+/// A guest that has IPv6 switched off for new links, as Docker's have.
+fn other(scene: &Scene) -> Result<Arc<Guest>> {
+    let db = scene.host.guest("db")?;
     let mut sysctl = db.inside()?.command("sysctl")?;
     pipewright_tests::process::output(sysctl.args(["-q", "-w", "net.ipv6.conf.default.disable_ipv6=1"]))?;
-    Ok([web, db])
+    Ok(db)
+}
+
+fn two(scene: &Scene) -> Result<[Arc<Guest>; 2]> {
+    Ok([scene.host.guest("web")?, other(scene)?])
 }
 
 fn to_host(guest: &Guest) -> String {
@@ -198,54 +203,38 @@ fn crossing_requests_of_two_guests_do_not_wait_for_each_other() -> Result<()> {
     scene.lab.finish()
 }
 
-/// Refuses and kills at each step of an attach, and looks for what is left.
-fn nothing_is_left(scene: Scene, attach: &str, detach: &str) -> Result<()> {
-    let before = scene.snapshot()?;
-    let planned = scene.agent.ctl(&format!("-o json {attach} --dry-run"))?.json()?;
-    let steps = planned["attachment"]["plan"].as_array().map_or(0, Vec::len);
-    assert!(steps >= 10, "{planned}");
-    unchanged("after the dry run", &before, &scene.snapshot()?);
-
-    for n in 0..steps {
-        scene.restart_with_fault(&format!("refuse:{n}"))?;
-        let answer = scene.agent.ctl(attach)?;
-        assert_eq!(answer.code, 1, "step {n} of {steps} was not refused: {}", answer.stdout);
-        assert!(answer.stderr.contains("nothing is left of it"), "step {n}: {}", answer.stderr);
-        unchanged(&format!("step {n}"), &before, &scene.snapshot()?);
-
-        scene.restart_with_fault(&format!("kill-after:{n}"))?;
-        scene.agent.ctl(attach)?;
-        scene.restart()?;
-        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "killed after step {n}");
-        unchanged(&format!("killed after step {n}"), &before, &scene.snapshot()?);
-    }
-    for fault in ["kill-before:0", "kill-after:0", "kill-after:1"] {
-        scene.restart()?;
-        scene.ctl(attach)?;
-        scene.restart_with_fault(fault)?;
-        scene.agent.ctl(detach)?;
-        scene.restart()?;
-        scene.ctl(detach)?;
-        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "{fault}");
-        unchanged(fault, &before, &scene.snapshot()?);
-    }
+/// Puts faults into a link to the host, and into one to a guest that was there before.
+fn each(put: impl Fn(&Scene, &dyn Fn(&Guest) -> String) -> Result<()>) -> Result<()> {
+    let scene = Scene::linux()?;
+    put(&scene, &to_host)?;
+    scene.lab.finish()?;
+    let scene = Scene::linux()?;
+    let db = other(&scene)?;
+    put(&scene, &|web| to_guest(web, &db))?;
     scene.lab.finish()
 }
 
 #[test]
-fn whichever_step_of_a_link_to_the_host_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+fn whichever_step_of_a_link_to_the_host_or_to_a_guest_is_refused_nothing_is_left() -> Result<()> {
     needs!(Root);
-    let scene = Scene::linux()?;
-    let guest = scene.host.guest("web")?;
-    with_default_routes(&guest)?;
-    nothing_is_left(scene, &to_host(&guest), &format!("detach {}", guest.reference()))
+    each(|scene, attach| each_refused_step_leaves_nothing(scene, attach))
 }
 
 #[test]
-fn whichever_step_of_a_link_between_guests_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+fn a_refused_undo_of_a_link_to_the_host_or_to_a_guest_is_named_and_made_good() -> Result<()> {
     needs!(Root);
-    let scene = Scene::linux()?;
-    let [web, db] = two(&scene)?;
-    with_default_routes(&web)?;
-    nothing_is_left(scene, &to_guest(&web, &db), &format!("detach {}", db.reference()))
+    each(|scene, attach| each_refused_undo_is_named_and_made_good(scene, attach, 3))
+}
+
+#[test]
+fn an_agent_killed_at_any_step_towards_the_host_or_a_guest_leaves_nothing_half_done() -> Result<()> {
+    needs!(Root);
+    each(|scene, attach| dies_in_an_attach(scene, attach))
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_a_detach_from_the_host_or_a_guest_finishes_it_when_it_starts() -> Result<()>
+{
+    needs!(Root);
+    each(|scene, attach| dies_in_a_detach(scene, attach, 6))
 }

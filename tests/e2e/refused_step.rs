@@ -97,28 +97,52 @@ fn whichever_step_of_an_attach_to_open_vswitch_is_refused_nothing_is_left() -> R
 }
 
 /// What is left undone is tried again once Open vSwitch is connected: that it is must not fall into the midst of the story.
-fn settle(scene: &Scene, uplink: &str) -> Result<()> {
-    if uplink == OVS {
+fn settle(scene: &Scene) -> Result<()> {
+    if scene.host.started_ovs().is_some() {
         scene.agent.wait_line("Open vSwitch is connected", END)?;
     }
     Ok(())
 }
 
+/// Starts the agent anew with a fault at the n-th step that a request takes. It applies the leases of DHCP
+/// that it has first, once they are confirmed, each by a step; one of DHCPv6 that is confirmed is left as it is.
+pub(crate) fn restart_with_fault_of_requests(scene: &Scene, fault: &str, n: usize) -> Result<()> {
+    let listed = scene.agent.list()?;
+    let leases: Vec<&str> = listed.iter().filter_map(|one| one["lease"]["address"].as_str()).collect();
+    scene.restart_with_fault(&format!("{fault}:{}", n + leases.len()))?;
+    settle(scene)?;
+    for address in leases {
+        scene.agent.wait_line(&format!("address=\"{address}\""), END)?;
+    }
+    Ok(())
+}
+
 fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Result<()> {
+    // Of a NIC, all is one way back, after the guest's default routes.
+    let least = if uplink == NIC { 5 } else { 6 };
+    each_refused_undo_is_named_and_made_good(&scene, |guest| attach(uplink, guest), least)?;
+    scene.lab.finish()
+}
+
+/// Has each step of the way back refused in turn, of which there are at least so many.
+pub(crate) fn each_refused_undo_is_named_and_made_good(
+    scene: &Scene,
+    attach: impl Fn(&Guest) -> String,
+    least: usize,
+) -> Result<()> {
     let guest = scene.host.guest("web")?;
     with_default_routes(&guest)?;
     let before = scene.snapshot()?;
-    let attach = attach(uplink, &guest);
+    let attach = attach(&guest);
     let detach = format!("detach {}", guest.reference());
-    let steps = steps(&scene, &attach)?;
+    let steps = steps(scene, &attach)?;
     let mut undone = 0;
 
     loop {
         // The agent counts from its start, and an attachment that is there takes no steps then.
         scene.restart_with_fault("")?;
         scene.ctl(&attach)?;
-        scene.restart_with_fault(&format!("refuse:{undone}"))?;
-        settle(&scene, uplink)?;
+        restart_with_fault_of_requests(scene, "refuse", undone)?;
         let answer = scene.agent.ctl(&detach)?;
         if answer.code == 0 {
             break;
@@ -135,15 +159,13 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
         unchanged(&format!("undo {undone}"), &before, &scene.snapshot()?);
         undone += 1;
     }
-    // Of a NIC, all is one way back, after the guest's default routes.
-    let least = if uplink == NIC { 5 } else { 6 };
     assert!(undone >= least, "only {undone} steps were undone");
     unchanged("in the end", &before, &scene.snapshot()?);
 
     // A rollback that is refused in its turn.
     for (at, undo) in [(steps - 1, steps), (steps / 2, steps + 1), (1, steps)] {
         scene.restart_with_fault(&format!("refuse:{at},refuse:{undo}"))?;
-        settle(&scene, uplink)?;
+        settle(scene)?;
         let answer = scene.agent.ctl(&attach)?;
         assert!(answer.stderr.contains("[ROLLBACK_INCOMPLETE]"), "step {at}: {}", answer.stderr);
         let left = scene.settled()?;
@@ -155,7 +177,7 @@ fn every_refused_undo_is_named_and_made_good(scene: Scene, uplink: &str) -> Resu
         scene.ctl(&detach)?;
         unchanged(&format!("step {at}"), &before, &scene.snapshot()?);
     }
-    scene.lab.finish()
+    Ok(())
 }
 
 #[test]

@@ -7,7 +7,9 @@ use pipewright_tests::{Guest, needs, reach};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::refused_step::{LINUX, LINUX_VLAN, NIC, OVS, attach, steps, unchanged};
+use crate::refused_step::{
+    LINUX, LINUX_VLAN, NIC, OVS, attach, restart_with_fault_of_requests, steps, unchanged,
+};
 use crate::scene::{Scene, with_default_routes};
 
 const END: Duration = Duration::from_secs(20);
@@ -76,10 +78,18 @@ fn an_agent_killed_at_any_step_of_an_attach_to_open_vswitch_leaves_nothing_half_
 }
 
 fn death_in_a_detach(scene: Scene, uplink: &str) -> Result<()> {
+    // Of a NIC, all is one way back, after the guest's default routes.
+    let least = if uplink == NIC { 10 } else { 12 };
+    dies_in_a_detach(&scene, |guest| attach(uplink, guest), least)?;
+    scene.lab.finish()
+}
+
+/// Kills the agent before and after each step of a detach; it must be so many times at least.
+pub(crate) fn dies_in_a_detach(scene: &Scene, attach: impl Fn(&Guest) -> String, least: usize) -> Result<()> {
     let guest = scene.host.guest("web")?;
     with_default_routes(&guest)?;
     let before = scene.snapshot()?;
-    let attach = attach(uplink, &guest);
+    let attach = attach(&guest);
     let (mut n, mut deaths) = (0, 0);
 
     loop {
@@ -89,9 +99,9 @@ fn death_in_a_detach(scene: Scene, uplink: &str) -> Result<()> {
             let request = Uuid::new_v4();
             let detach = format!("detach {} --request-id {request}", guest.reference());
             scene.ctl(&attach)?;
-            scene.restart_with_fault(&when)?;
+            restart_with_fault_of_requests(scene, fault, n)?;
             let answer = scene.agent.ctl(&detach)?;
-            if !is_dead(&scene, answer.code)? {
+            if !is_dead(scene, answer.code)? {
                 scene.restart()?;
                 continue;
             }
@@ -108,11 +118,9 @@ fn death_in_a_detach(scene: Scene, uplink: &str) -> Result<()> {
         }
         n += 1;
     }
-    // Of a NIC, all is one way back, after the guest's default routes.
-    let least = if uplink == NIC { 10 } else { 12 };
     assert!(deaths >= least, "the agent died only {deaths} times");
     unchanged("in the end", &before, &scene.snapshot()?);
-    scene.lab.finish()
+    Ok(())
 }
 
 #[test]

@@ -65,14 +65,16 @@ impl Run {
         let Some(guest) = &mut self.guest else { return Ok(()) };
         let guest = &mut guest.requests;
         let fail = |error| refusal(step, error);
-        let Some(link) = link::find(guest, asked.ifname.as_str()).map_err(fail)? else { return Ok(()) };
-        if let Some(old) = leases.applied(asked.id, asked.family) {
-            remove(guest, link.index, asked, &Used::of(&old, asked), None).map_err(fail)?;
+        // What was on a link that is gone went with it.
+        if let Some(link) = link::find(guest, asked.ifname.as_str()).map_err(fail)? {
+            if let Some(old) = leases.applied(asked.id, asked.family) {
+                remove(guest, link.index, asked, &Used::of(&old, asked), None).map_err(fail)?;
+            }
+            if !asked.replaces.is_empty() {
+                remove_default(guest, link.index, asked).map_err(fail)?;
+            }
         }
-        if !asked.replaces.is_empty() {
-            remove_default(guest, link.index, asked).map_err(fail)?;
-            self.take_list(&asked.replaces, Step::RestoreRoute)?;
-        }
+        self.take_list(&asked.replaces, Step::RestoreRoute)?;
         self.kernel.leases.apply(asked.id, asked.family, None);
         Ok(())
     }
