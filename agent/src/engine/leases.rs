@@ -144,7 +144,11 @@ impl<H: Host> Engine<H> {
         // If it is gone, so is the attachment, soon; if not, the next look finds it as it was.
         let Some(netns) = self.reopen(record).await else { return };
         self.kernel.leases().give(id, family, lease.clone());
-        let is_its = |step: &&Step| matches!(step, Step::ApplyLease(asked) if asked.family == family);
+        let is_its = |step: &&Step| match step {
+            Step::ApplyLease(asked) => asked.family == family,
+            Step::FollowLease(asked) => asked.family == family,
+            _ => false,
+        };
         let apply: Vec<Step> = record.plan.iter().filter(is_its).cloned().collect();
         if let Err(refused) = self.host.take(Some(&netns), &apply).await {
             tracing::error!(attachment = %id, %guest, "{}", refused.error);

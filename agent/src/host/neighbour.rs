@@ -5,20 +5,23 @@ use std::net::IpAddr;
 
 use pipewright_api::net::MacAddr;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::host::address::family;
-use crate::host::message::attribute;
+use crate::host::address::{family, read_ip};
+use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Request, Requests};
 
 /// Offset of the state in `struct ndmsg`.
 const STATE: usize = 8;
+/// Offset of the link's number.
+const INDEX: usize = 4;
 /// Size of it, in bytes.
 const BODY: usize = 12;
 /// Of linux/neighbour.h.
+const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 
 /// What is known of an address on a link, as `ip neigh` calls it; `None` when nobody has asked for it yet.
@@ -54,9 +57,31 @@ pub(super) fn mac(
     index: u32,
     address: IpAddr,
 ) -> Result<Option<MacAddr>, KernelError> {
-    let known = known(requests, index, address)?;
-    let octets = known.and_then(|body| <[u8; 6]>::try_from(attribute(body.get(BODY..)?, NDA_LLADDR)?).ok());
-    Ok(octets.and_then(|octets| MacAddr::try_from(octets).ok()))
+    Ok(known(requests, index, address)?.and_then(|body| read_mac(&body)))
+}
+
+/// The addresses on a link that are known to be at a MAC address: `ip neigh show dev INDEX`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn at(
+    requests: &mut Requests,
+    family: AddressFamily,
+    index: u32,
+    mac: MacAddr,
+) -> Result<Vec<IpAddr>, KernelError> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family;
+    let replies = requests.dump(RouteNetlinkMessage::GetNeighbour(message))?;
+    let is_meant =
+        |body: &[u8]| body.get(INDEX..).and_then(read_u32) == Some(index) && read_mac(body) == Some(mac);
+    let bodies = replies.iter().map(|reply| reply.body.as_slice()).filter(|body| is_meant(body));
+    Ok(bodies.filter_map(|body| read_ip(attribute(body.get(BODY..)?, NDA_DST)?)).collect())
+}
+
+fn read_mac(body: &[u8]) -> Option<MacAddr> {
+    let octets = <[u8; 6]>::try_from(attribute(body.get(BODY..)?, NDA_LLADDR)?).ok()?;
+    MacAddr::try_from(octets).ok()
 }
 
 /// The body of the kernel's answer.

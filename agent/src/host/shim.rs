@@ -5,21 +5,24 @@
 //! addresses, and get broadcasts twice. It asks for no guest's MAC address itself (see [`Reach`]). Routers are not heard, or
 //! the host would have addresses and default routes twice.
 
-use ipnet::Ipv6Net;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv6Net};
 use pipewright_api::net::LinkName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use crate::dhcp::given::{Family, Given};
 use crate::host::address::{self, Detection};
 use crate::host::link::{self, LinkFacts};
 use crate::host::netlink::{KernelError, Request, Requests};
 use crate::host::sysctl::LinkSettings;
 use crate::host::take::unless;
 use crate::host::{ignore_routers, mark, neighbour, route, sysctl};
-use crate::step::{GuestRoute, Reach, Shim};
+use crate::step::{GuestRoute, LeasedReach, Reach, Shim};
 
 /// Makes one, or finds it made. The calling thread is in the host's namespace, whose settings it writes.
 ///
@@ -116,8 +119,67 @@ pub(super) fn remove_route(host: &mut Requests, reach: &Reach) -> Result<(), Ker
     if neighbour::mac(host, index, guest)? != Some(reach.mac) {
         return Ok(());
     }
-    unless(libc::ESRCH, host.request(&route::remove(&over(reach), Some(index))).map(drop))?;
+    forget(host, index, &reach.link, guest)
+}
+
+/// Whatever address the route says that the host's packets come from.
+fn forget(host: &mut Requests, index: u32, shim: &LinkName, guest: IpAddr) -> Result<(), KernelError> {
+    let route = GuestRoute::new(guest.into(), None, shim.clone());
+    unless(libc::ESRCH, host.request(&route::remove(&route, Some(index))).map(drop))?;
     unless(libc::ENOENT, host.request(&neighbour::remove(index, guest)).map(drop))
+}
+
+/// Has the host reach the address that a server gave, and none that it gave before. The neighbours with the guest's MAC
+/// address tell which those are, whoever added them.
+///
+/// # Errors
+/// As [`add_route`]; EADDRNOTAVAIL when the host has no address that the guest could answer to.
+pub(super) fn follow(
+    host: &mut Requests,
+    asked: &LeasedReach,
+    lease: Option<&Given>,
+) -> Result<(), KernelError> {
+    let index = match link::index(host, &asked.link) {
+        Ok(index) => index,
+        Err(error) if error.errno == libc::ENODEV && lease.is_none() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let family = match asked.family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    let wanted = lease.map(Given::ip);
+    for guest in neighbour::at(host, family, index, asked.mac)? {
+        if wanted != Some(guest) && !asked.fixed.contains(&guest) {
+            forget(host, index, &asked.link, guest)?;
+        }
+    }
+    let Some(lease) = lease else { return Ok(()) };
+    let (destination, source) = (lease.ip().into(), source(host, asked, lease)?);
+    let reach = Reach { destination, link: asked.link.clone(), mac: asked.mac, source };
+    let is_known = neighbour::mac(host, index, lease.ip())? == Some(asked.mac);
+    if is_known && route::is_there(host, &over(&reach), Some(index))? {
+        return Ok(());
+    }
+    remove_route(host, &reach)?;
+    add_route(host, &reach)
+}
+
+/// What the host's packets to a leased address come from.
+fn source(host: &mut Requests, asked: &LeasedReach, lease: &Given) -> Result<IpAddr, KernelError> {
+    if asked.family == Family::V6 {
+        return Ok(asked.link_local.into());
+    }
+    let net = lease.address().net().trunc();
+    let parent = link::index(host, &asked.parent)?;
+    let own = address::list(host, AddressFamily::Inet, parent)?.into_iter().map(|own| own.net.addr());
+    let is_near =
+        |own: &IpAddr| net.contains(own) || asked.near.iter().any(|near: &IpNet| near.contains(own));
+    own.into_iter().find(is_near).ok_or_else(|| {
+        let text =
+            format!("{} has no address in {net} that the guest could answer to: give it one", asked.parent);
+        KernelError::new(libc::EADDRNOTAVAIL, text)
+    })
 }
 
 fn over(reach: &Reach) -> GuestRoute {

@@ -156,6 +156,11 @@ impl Run {
                 .and_then(|found| found.map_or(Ok(()), |found| self.delete(&found))),
             Step::AddReach(reach) => shim::add_route(&mut self.host, reach),
             Step::RemoveReach(reach) => shim::remove_route(&mut self.host, reach),
+            Step::FollowLease(asked) => {
+                let lease = self.kernel.leases.given(asked.id, asked.family);
+                shim::follow(&mut self.host, asked, lease.as_ref())
+            }
+            Step::UnfollowLease(asked) => shim::follow(&mut self.host, asked, None),
             Step::There { .. } => Err(KernelError::new(libc::EINVAL, "this step is taken at the other end")),
             Step::DeleteGuestLink { id, ifname, netns_id, may_come_back } => match &mut self.guest {
                 Some(guest) => guest_link::delete(&mut guest.requests, None, *id, ifname),

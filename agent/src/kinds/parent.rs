@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use pipewright_api::net::{InterfaceAddr, LinkName, MacAddr, VlanId};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, Kind, MacvlanMode, Mode, Vlan};
+use pipewright_api::spec::{Addressing, AttachmentSpec, Kind, MacvlanMode, Mode, Vlan};
 use uuid::Uuid;
 
 use super::{Decision, Link};
+use crate::dhcp::given::Family;
 use crate::host::mark;
-use crate::step::{Ends, LinkType, Reach, Shim, Step};
+use crate::step::{Ends, LeasedReach, LinkType, Reach, Shim, Step};
 
 /// A link of the host that guests' links are on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,42 +95,70 @@ impl Parent {
         let link = &Link { mac, host_end: link.host_end.clone(), alias: None, ..*link };
         let single = link.single(what);
         let mut plan = self.prepare();
-        let reach = self.reach(link)?;
-        plan.extend(reach.first().map(|(shim, _)| Step::EnsureShim(shim.clone())));
+        let shim = self.shim(link)?;
+        let reach = shim.as_ref().map(|shim| self.reach(link, shim)).transpose()?;
+        plan.extend(shim.map(Step::EnsureShim));
         plan.push(Step::CreateLink(single.clone()));
         plan.extend(link.configure(false));
         plan.push(link.verify(Ends::Single(single.clone())));
         plan.push(Step::AwaitGuestForwarding { ifname: link.spec.ifname.clone() });
         plan.extend(link.finish(Ends::Single(single)));
-        plan.extend(reach.into_iter().map(|(_, reach)| Step::AddReach(reach)));
+        plan.extend(reach.into_iter().flatten());
         Ok(link.decide(kind, mode, plan))
     }
 
-    /// How the host reaches the guest's addresses, if it shall.
-    fn reach(&self, link: &Link<'_>) -> Result<Vec<(Shim, Reach)>, Failure> {
+    /// The host's own link by which it reaches the guest, if it shall.
+    fn shim(&self, link: &Link<'_>) -> Result<Option<Shim>, Failure> {
         if !link.spec.host_reach {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let parent = self.below(link.spec)?;
         let Some(parent_mac) = self.mac else {
             let why = format!("{parent} has no MAC address of a station");
             return Err(Failure::field("spec.host_reach", why));
         };
-        let shim = Shim {
-            link: mark::shim(parent),
-            parent: parent.clone(),
-            mac: mark::shim_mac(parent, parent_mac),
-        };
+        let mac = mark::shim_mac(parent, parent_mac);
+        Ok(Some(Shim { link: mark::shim(parent), parent: parent.clone(), mac }))
+    }
+
+    /// How the host reaches the guest's addresses.
+    fn reach(&self, link: &Link<'_>, shim: &Shim) -> Result<Vec<Step>, Failure> {
+        let addresses = link.spec.addressing.addresses();
         let reach = |address: &InterfaceAddr| {
             let source = match address.addr() {
                 IpAddr::V6(_) => IpAddr::V6(shim.link_local()),
-                IpAddr::V4(_) => self.source_for(link, address, parent)?,
+                IpAddr::V4(_) => self.source_for(link, address, &shim.parent)?,
             };
             let (destination, mac) = (address.addr().into(), link.mac);
-            let reach = Reach { destination, link: shim.link.clone(), mac, source };
-            Ok((shim.clone(), reach))
+            Ok(Step::AddReach(Reach { destination, link: shim.link.clone(), mac, source }))
         };
-        link.spec.addressing.addresses().iter().map(reach).collect()
+        let mut steps: Vec<Step> = addresses.iter().map(reach).collect::<Result<_, Failure>>()?;
+        let leased = |family| {
+            Step::FollowLease(LeasedReach {
+                id: link.id,
+                family,
+                link: shim.link.clone(),
+                mac: link.mac,
+                parent: shim.parent.clone(),
+                near: near(link.spec).collect(),
+                link_local: shim.link_local(),
+                fixed: addresses.iter().map(|address| address.addr()).collect(),
+            })
+        };
+        if matches!(link.spec.addressing, Addressing::Dhcp(_)) {
+            if !self.addresses.iter().any(|own| own.addr().is_ipv4()) {
+                let why = format!(
+                    "{} has no IPv4 address that the guest could answer to: give it one",
+                    shim.parent
+                );
+                return Err(Failure::field("spec.host_reach", why));
+            }
+            steps.push(leased(Family::V4));
+        }
+        if link.spec.dhcp6.is_some() {
+            steps.push(leased(Family::V6));
+        }
+        Ok(steps)
     }
 
     /// An address of the host's that a guest answers to over its link.
@@ -139,9 +168,7 @@ impl Parent {
         guest: &InterfaceAddr,
         parent: &LinkName,
     ) -> Result<IpAddr, Failure> {
-        let routed =
-            link.spec.routes.iter().filter(|route| route.via.is_none()).map(|route| route.destination);
-        let on_link: Vec<IpNet> = std::iter::once(guest.net()).chain(routed).collect();
+        let on_link: Vec<IpNet> = std::iter::once(guest.net()).chain(near(link.spec)).collect();
         let is_near = |own: &IpAddr| own.is_ipv4() && on_link.iter().any(|net| net.contains(own));
         self.addresses.iter().map(IpNet::addr).find(is_near).ok_or_else(|| {
             let why = format!(
@@ -240,4 +267,9 @@ impl Parent {
             None => Ok(link.mac),
         }
     }
+}
+
+/// What a guest reaches over its link besides the subnets of its addresses.
+fn near(spec: &AttachmentSpec) -> impl Iterator<Item = IpNet> {
+    spec.routes.iter().filter(|route| route.via.is_none()).map(|route| route.destination)
 }

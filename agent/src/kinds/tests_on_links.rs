@@ -1,7 +1,8 @@
 //! Plans of links that are born in the guest: on a link of the host, on its sub-interface, on nothing.
 
+use pipewright_api::dhcp::Dhcp;
 use pipewright_api::reason::Reason;
-use pipewright_api::spec::{AttachmentSpec, IpvlanMode, Kind, MacvlanMode};
+use pipewright_api::spec::{Addressing, AttachmentSpec, IpvlanMode, Kind, MacvlanMode};
 use pipewright_api::wire;
 use uuid::Uuid;
 
@@ -238,6 +239,23 @@ fn the_host_reaches_a_macvlan_last_and_its_question_is_answered_beforehand() {
     let undone = taken_back(&decision);
     assert!(undone[0].starts_with("ip route del 192.0.2.10/32"), "{undone:?}");
     assert_eq!(undone.last().unwrap(), &format!("ip link del {shim} if it is ours"));
+}
+
+#[test]
+fn the_host_follows_a_lease_whose_address_nobody_knows_beforehand() {
+    let mut spec = asked(|asked| asked.host_reach = true);
+    spec.addressing = Addressing::Dhcp(Dhcp::default());
+    (spec.gateways, spec.routes) = (Vec::new(), Vec::new());
+    let (shim, mac) = (mark::shim(&nic().link), mark::mac(derived().id));
+    let own = Parent { addresses: vec!["192.0.2.1/24".parse().unwrap()], ..nic() };
+
+    let decision = plan(&spec, &on(Found::Macvlan(own)), derived()).unwrap();
+
+    let what = format!("for what the DHCP server gave {mac}, dev {shim}");
+    assert_eq!(decision.plan.last().unwrap().to_string(), format!("ip neigh add and ip route add {what}"));
+    assert_eq!(taken_back(&decision)[0], format!("ip route del and ip neigh del {what}"));
+    let refused = plan(&spec, &on(Found::Macvlan(nic())), derived()).unwrap_err();
+    assert!(refused.message().contains("eth0 has no IPv4 address"), "{}", refused.message());
 }
 
 #[test]

@@ -7,7 +7,8 @@ use pipewright_api::net::VlanId;
 use pipewright_api::spec::{RouteDetails, RouteKind, SwitchKind, Vlan};
 
 use super::{
-    Ends, GuestRoute, LeaseRequest, LeaseUse, Move, Nic, Port, Reach, Shim, Step, Veth, WithoutRouters,
+    Ends, GuestRoute, LeaseRequest, LeaseUse, LeasedReach, Move, Nic, Port, Reach, Shim, Step, Veth,
+    WithoutRouters,
 };
 use crate::dhcp::given::{Family, Identity};
 
@@ -71,6 +72,14 @@ impl fmt::Display for Step {
             Self::RemoveReach(Reach { destination, link, .. }) => {
                 write!(f, "ip route del {destination} dev {link}; ")?;
                 write!(f, "ip neigh del {} dev {link}", destination.addr())
+            }
+            Self::FollowLease(LeasedReach { family, link, mac, .. }) => {
+                write!(f, "ip neigh add and ip route add for what the {} server gave", family.name())?;
+                write!(f, " {mac}, dev {link}")
+            }
+            Self::UnfollowLease(LeasedReach { family, link, mac, .. }) => {
+                write!(f, "ip route del and ip neigh del for what the {} server gave", family.name())?;
+                write!(f, " {mac}, dev {link}")
             }
             Self::There { whither, what } => {
                 let line = what.to_string();

@@ -44,7 +44,7 @@ pub use routers::OF_ROUTERS;
 use routers::WithoutRouters;
 pub use saved::SavedRoute;
 pub use sharing::{Shared, lent, needs};
-pub use shim::{Reach, Shim};
+pub use shim::{LeasedReach, Reach, Shim};
 pub use traffic::{GuestQdisc, GuestTraffic};
 pub use undo::undo;
 
@@ -177,6 +177,10 @@ pub enum Step {
     AddReach(Reach),
     /// Removes both, if they are there and the attachment's.
     RemoveReach(Reach),
+    /// Adds them for the address that a server gave, and removes those for one that it gave before.
+    FollowLease(LeasedReach),
+    /// Removes them, whatever the server gave.
+    UnfollowLease(LeasedReach),
     /// Waits until a guest's link passes frames.
     AwaitGuestForwarding {
         /// The guest's link.

@@ -28,6 +28,8 @@ impl Step {
             Self::ReleaseShim { .. } => "release_shim",
             Self::AddReach(_) => "add_reach",
             Self::RemoveReach(_) => "remove_reach",
+            Self::FollowLease(_) => "follow_lease",
+            Self::UnfollowLease(_) => "unfollow_lease",
             Self::AwaitGuestForwarding { .. } => "await_guest_forwarding",
             Self::PlugPort(_) => "plug_port",
             Self::UnplugPort { .. } => "unplug_port",

@@ -38,6 +38,8 @@ impl Step {
             | Self::ReleaseShim { .. }
             | Self::AddReach(_)
             | Self::RemoveReach(_)
+            | Self::FollowLease(_)
+            | Self::UnfollowLease(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }

@@ -40,6 +40,8 @@ impl Step {
             | Self::EnsureShim(_)
             | Self::AddReach(_)
             | Self::RemoveReach(_)
+            | Self::FollowLease(_)
+            | Self::UnfollowLease(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }
@@ -100,6 +102,7 @@ impl Step {
             Self::EnslaveLink { link, bridge } => [Some(Shared::Link(link)), Some(Shared::Link(bridge))],
             Self::EnsureShim(shim) => [Some(Shared::Link(&shim.link)), Some(Shared::Link(&shim.parent))],
             Self::AddReach(reach) => [Some(Shared::Link(&reach.link)), None],
+            Self::FollowLease(reach) => [Some(Shared::Link(&reach.link)), None],
             Self::SetHostLinkUp { link } => [Some(Shared::Link(link)), None],
             Self::ReleaseBridge { .. }
             | Self::PassVlans { .. }
@@ -107,6 +110,7 @@ impl Step {
             | Self::CreatePair(_)
             | Self::ReleaseShim { .. }
             | Self::RemoveReach(_)
+            | Self::UnfollowLease(_)
             | Self::There { .. }
             | Self::JoinVlans { .. }
             | Self::DeleteLink { .. }

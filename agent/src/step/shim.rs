@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use pipewright_api::net::{LinkName, MacAddr};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::dhcp::given::Family;
 
 /// One to be made. It has no IPv4 address: routes over it name the parent's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,27 @@ pub struct Reach {
     pub mac: MacAddr,
     /// What the host's packets come from.
     pub source: IpAddr,
+}
+
+/// The same to the address that a server gave, whichever that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedReach {
+    /// The attachment.
+    pub id: Uuid,
+    /// By which protocol it is given.
+    pub family: Family,
+    /// The link of the host that the route is over.
+    pub link: LinkName,
+    /// Whose address it is.
+    pub mac: MacAddr,
+    /// The link of the host whose addresses the host's IPv4 packets may come from.
+    pub parent: LinkName,
+    /// What the guest reaches over its link besides the subnet of its address.
+    pub near: Vec<IpNet>,
+    /// What the host's IPv6 packets come from.
+    pub link_local: Ipv6Addr,
+    /// Addresses of the guest that have routes of their own.
+    pub fixed: Vec<IpAddr>,
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ impl Step {
             }),
             Self::MarkNic(nic) => Some(Self::ReturnNic { nic: nic.clone(), netns_id: None }),
             Self::EnsureShim(shim) => Some(Self::ReleaseShim { link: shim.link.clone() }),
+            Self::FollowLease(reach) => Some(Self::UnfollowLease(reach.clone())),
             Self::AddReach(reach) => Some(Self::RemoveReach(reach.clone())),
             Self::EnsureVlanLink { link, .. } => Some(Self::ReleaseVlanLink { link: link.clone() }),
             Self::PlugPort(port) => Some(Self::UnplugPort { id: port.id, port: port.port.clone() }),
@@ -66,6 +67,7 @@ impl Step {
             | Self::ReleaseVlanLink { .. }
             | Self::ReleaseShim { .. }
             | Self::RemoveReach(_)
+            | Self::UnfollowLease(_)
             | Self::UnplugPort { .. }
             | Self::AwaitPort(_)
             | Self::AwaitForwarding { .. }

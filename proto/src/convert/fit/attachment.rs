@@ -112,11 +112,10 @@ fn host_reach(spec: &AttachmentSpec, at: &At<'_>) -> Result<(), Failure> {
         (_, _) => {}
     }
     match &spec.addressing {
-        Addressing::Static(_) => Ok(()),
-        Addressing::Dhcp(_) => {
-            Err(at.refuse("a route to an address of a DHCP server's is not in this version"))
+        Addressing::None if spec.dhcp6.is_none() => {
+            Err(at.refuse("there is no address to reach: give one with --ip, --dhcp or --dhcp6"))
         }
-        Addressing::None => Err(at.refuse("there is no address to reach: give one with --ip")),
+        Addressing::Static(_) | Addressing::Dhcp(_) | Addressing::None => Ok(()),
     }
 }
 
