@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use pipewright_api::reason::Reason;
 use pipewright_api::request::TrafficTarget;
 use pipewright_api::traffic::Traffic;
-use pipewright_tests::{AgentOptions, Guest, needs};
+use pipewright_tests::{AgentOptions, Guest, Reach, needs, reach};
 use uuid::Uuid;
 
 use crate::ask;
@@ -20,6 +20,8 @@ const LINES: [&str; 6] = [
     "rule add GUEST --fwmark 0x10/0xf0 --iif eth1 -6 --table 1000 --priority 100",
     "qdisc add GUEST tbf --rate 10mbit --burst 32k --latency 50ms",
 ];
+
+const NETEM: &str = "qdisc add GUEST netem --delay 100ms --jitter 10ms --loss 1% --rate 1mbit";
 
 fn attach(scene: &Scene, guest: &Guest) -> Result<()> {
     let words = format!("attach br0 {} --ip 192.0.2.10/24 --ip 2001:db8::10/64", guest.reference());
@@ -173,6 +175,17 @@ fn one_place_has_one_owner_and_one_request_one_answer() -> Result<()> {
 #[test]
 fn whichever_step_of_a_change_is_refused_or_kills_the_agent_nothing_is_left_half_done() -> Result<()> {
     needs!(Root);
+    nothing_is_left_half_done(&LINES)
+}
+
+#[test]
+fn whichever_step_towards_a_bad_network_is_refused_or_kills_the_agent_nothing_is_left_half_done() -> Result<()>
+{
+    needs!(Root, Netem);
+    nothing_is_left_half_done(&[NETEM])
+}
+
+fn nothing_is_left_half_done(lines: &[&str]) -> Result<()> {
     let scene = Scene::linux()?;
     let guest = scene.host.guest("web")?;
     attach(&scene, &guest)?;
@@ -184,7 +197,7 @@ fn whichever_step_of_a_change_is_refused_or_kills_the_agent_nothing_is_left_half
         Ok(attachment["traffic"].as_array().map_or(0, Vec::len))
     };
 
-    for words in LINES {
+    for words in lines {
         for fault in ["refuse:0", "refuse:1", "kill-before:0", "kill-after:0", "kill-after:1"] {
             scene.restart_with_fault(fault)?;
             let answer = scene.agent.ctl(&line(words, &guest))?;
@@ -213,15 +226,59 @@ fn a_bad_network_is_made_where_the_kernel_can() -> Result<()> {
     let guest = scene.host.guest("web")?;
     attach(&scene, &guest)?;
 
-    scene.ctl(&line("qdisc add GUEST netem --delay 100ms --jitter 10ms --loss 1% --rate 1mbit", &guest))?;
+    let added = scene.ctl(&line(NETEM, &guest))?;
+    assert!(added.stdout.contains(": added to eth1 of"), "{}", added.stdout);
+    let again = scene.ctl(&line(NETEM, &guest))?;
+    assert!(again.stdout.contains(": was there already on"), "{}", again.stdout);
 
     let shown = tc(&guest, "qdisc show dev eth1")?;
     for part in ["netem 7077: root", "delay 100ms", "10ms", "loss 1%", "rate 1Mbit"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    scene.ctl(&line("qdisc del GUEST netem --delay 100ms --jitter 10ms --loss 1% --rate 1mbit", &guest))?;
+    let worse = scene.agent.ctl(&line("qdisc add GUEST netem --delay 200ms", &guest))?;
+    ask::refused(worse, "SPEC_DIFFERS", &["delay 100000us"]);
+    scene.agent.crash_and_restart()?;
+    scene.ctl(&line(&NETEM.replace("add", "del"), &guest))?;
     assert!(!tc(&guest, "qdisc show dev eth1")?.contains("netem"));
     scene.ctl(&format!("detach {}", guest.reference()))?;
+    scene.lab.finish()
+}
+
+#[test]
+fn packets_are_lost_and_held_back_by_a_link_of_ours_as_it_is_told() -> Result<()> {
+    needs!(Root, Netem);
+    let scene = Scene::linux()?;
+    let (web, other) = (scene.host.guest("web")?, scene.host.guest("other")?);
+    let before = scene.snapshot()?;
+    attach(&scene, &web)?;
+    scene.ctl(&format!("attach br0 {} --ip 192.0.2.11/24 --ip 2001:db8::11/64", other.reference()))?;
+    let reaches = || -> Result<[Reach; 2]> {
+        let ask = |ip: &str| reach(&web.inside()?, &other.inside()?, ip.parse()?);
+        Ok([ask("192.0.2.11")?, ask("2001:db8::11")?])
+    };
+    assert_eq!(reaches()?, [Reach::BOTH; 2]);
+
+    for (words, expected) in [
+        ("netem --loss 100%", Reach::NEITHER),
+        ("netem --delay 20ms --jitter 5ms", Reach::BOTH),
+        ("netem --rate 100mbit", Reach::BOTH),
+    ] {
+        scene.ctl(&line(&format!("qdisc add GUEST {words}"), &web))?;
+        assert_eq!(reaches()?, [expected; 2], "{words}");
+        // `Sent 0 bytes 0 pkt (dropped 7, …)`
+        let counted = tc(&web, "-s qdisc show dev eth1")?;
+        let is_lossy = !counted.contains("(dropped 0,");
+        assert_eq!(is_lossy, expected == Reach::NEITHER, "{words}: {counted}");
+        scene.ctl(&line(&format!("qdisc del GUEST {words}"), &web))?;
+        assert_eq!(reaches()?, [Reach::BOTH; 2], "after {words}");
+    }
+
+    // With the link it goes, too.
+    scene.ctl(&line("qdisc add GUEST netem --loss 100%", &web))?;
+    for guest in [&web, &other] {
+        scene.ctl(&format!("detach {}", guest.reference()))?;
+    }
+    before.assert_same(&scene.snapshot()?);
     scene.lab.finish()
 }
 
