@@ -5,6 +5,7 @@ mod bridges;
 mod by_hand;
 mod crowd;
 mod endings;
+mod guests;
 mod leases;
 mod nics;
 mod original;
@@ -46,6 +47,15 @@ impl Stage {
         let lab = Lab::new()?;
         let host = lab.host("a")?;
         let agent = host.agent(AgentOptions::default())?;
+        let pipework = pipework(&host)?;
+        Ok(Self { lab, host, agent, pipework })
+    }
+
+    /// With every runtime that there is here.
+    fn with_runtimes() -> Result<Self> {
+        let lab = Lab::new()?;
+        let host = lab.host("a")?;
+        let agent = host.agent(AgentOptions::with_runtimes()?)?;
         let pipework = pipework(&host)?;
         Ok(Self { lab, host, agent, pipework })
     }
