@@ -12,10 +12,10 @@ use crate::refused_step::{
 };
 use crate::scene::{Scene, with_default_routes};
 
-const END: Duration = Duration::from_secs(20);
+pub(crate) const END: Duration = Duration::from_secs(20);
 
 /// Whether the agent died over a request.
-fn is_dead(scene: &Scene, code: i32) -> Result<bool> {
+pub(crate) fn is_dead(scene: &Scene, code: i32) -> Result<bool> {
     if code != 0 {
         scene.agent.wait_end(END)?;
     }
