@@ -8,6 +8,7 @@ mod announced;
 mod ask;
 mod bridge_vlans;
 mod containers;
+mod defect;
 mod dhcp;
 mod dhcp_kinds;
 mod direct;

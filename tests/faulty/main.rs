@@ -1,6 +1,6 @@
-//! `pwagent-faulty`: the real agent on the real host, but for steps that are refused or that kill it.
+//! `pwagent-faulty`: the real agent on the real host, but for steps that are refused, that kill it, or that have a defect.
 //!
-//! `PIPEWRIGHT_FAULT=refuse:N | kill-before:N | kill-after:N` names the N-th step that the agent takes, counted from 0
+//! `PIPEWRIGHT_FAULT=refuse:N | kill-before:N | kill-after:N | panic:N` names the N-th step that the agent takes, counted from 0
 //! over its whole life; several are separated by commas. `PIPEWRIGHT_STEPS=FILE` has every step that is taken written there, one line each, so that a
 //! story can tell that none was.
 
@@ -35,6 +35,7 @@ enum What {
     Refuse,
     KillBefore,
     KillAfter,
+    Panic,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,7 @@ impl Fault {
             "refuse" => What::Refuse,
             "kill-before" => What::KillBefore,
             "kill-after" => What::KillAfter,
+            "panic" => What::Panic,
             other => bail!("{other} is no fault"),
         };
         Ok(Self { what, at: at.parse()? })
@@ -100,6 +102,7 @@ impl Host for Faulty {
                 Err(Refused { index, error: StepError::Injected { step: steps[index].to_string() } })
             }
             What::KillBefore | What::KillAfter => die(),
+            What::Panic => std::panic::panic_any("a defect made by a test"),
         }
     }
 }
