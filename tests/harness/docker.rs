@@ -4,7 +4,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -22,8 +22,8 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Docker {
     dir: PathBuf,
     _containerd: Process,
-    _dockerd: Process,
-    _netns: Netns,
+    dockerd: Mutex<Process>,
+    netns: Netns,
 }
 
 impl Docker {
@@ -77,24 +77,21 @@ impl Docker {
 
         // The file keeps /etc/docker/daemon.json out.
         std::fs::write(dir.join("daemon.json"), "{}")?;
-        let notify = Notify::new(&dir.join("dockerd.notify"))?;
-        let mut dockerd = netns.inside().command("dockerd")?;
-        dockerd
-            .arg(format!("--config-file={}", at("daemon.json")))
-            .arg(format!("--host=unix://{}", at("docker.sock")))
-            .arg(format!("--containerd={}", at("containerd.sock")))
-            .arg(format!("--data-root={}", at("data")))
-            .arg(format!("--exec-root={}", at("exec")))
-            .arg(format!("--pidfile={}", at("dockerd.pid")))
-            .arg(format!("--cgroup-parent=/{}", run.name()))
-            .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--storage-driver=vfs", "--bridge=none"])
-            .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
-        let dockerd = Process::spawn("dockerd", notify.told_to(&mut dockerd))?;
-        notify.wait_ready(&dockerd)?;
-
-        let docker = Self { dir, _containerd: containerd, _dockerd: dockerd, _netns: netns };
+        let dockerd = Mutex::new(start_dockerd(&dir, &netns)?);
+        let docker = Self { dir, _containerd: containerd, dockerd, netns };
         docker.import_image()?;
         Ok(docker)
+    }
+
+    /// SIGKILL of the daemon, whose containers run on, and starts it again.
+    ///
+    /// # Errors
+    /// It does not end, or does not start.
+    pub fn crash_and_restart(&self) -> Result<()> {
+        let mut dockerd = self.dockerd.lock().unwrap_or_else(PoisonError::into_inner);
+        dockerd.kill9()?;
+        *dockerd = start_dockerd(&self.dir, &self.netns)?;
+        Ok(())
     }
 
     /// An image of one static program, so that no registry is asked.
@@ -141,6 +138,32 @@ impl Docker {
         container.read_pid()?;
         Ok(container)
     }
+}
+
+/// Ready when this returns.
+fn start_dockerd(dir: &Path, netns: &Netns) -> Result<Process> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let notify_at = dir.join("dockerd.notify");
+    if notify_at.exists() {
+        std::fs::remove_file(&notify_at)?;
+    }
+    let notify = Notify::new(&notify_at)?;
+    let mut dockerd = netns.inside().command("dockerd")?;
+    dockerd
+        .arg(format!("--config-file={}", at("daemon.json")))
+        .arg(format!("--host=unix://{}", at("docker.sock")))
+        .arg(format!("--containerd={}", at("containerd.sock")))
+        .arg(format!("--data-root={}", at("data")))
+        .arg(format!("--exec-root={}", at("exec")))
+        .arg(format!("--pidfile={}", at("dockerd.pid")))
+        .arg(format!("--cgroup-parent=/{}", Run::get()?.name()))
+        .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--storage-driver=vfs", "--bridge=none"])
+        // Without it a daemon that died ends its containers when it starts again.
+        .arg("--live-restore")
+        .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
+    let dockerd = Process::spawn("dockerd", notify.told_to(&mut dockerd))?;
+    notify.wait_ready(&dockerd)?;
+    Ok(dockerd)
 }
 
 /// A container. Removed when dropped.
