@@ -44,7 +44,7 @@ impl Victim {
 
     /// Kills it after a random while, and has it back. Guests are the world's.
     pub(crate) fn dies_and_returns(&self, rng: &mut Rng, host: &Host, agent: &Agent) -> Result<()> {
-        thread::sleep(Duration::from_micros(rng.u64(..BEFORE * 1000)));
+        at_random(rng, BEFORE);
         let restart = |daemon: Daemon| {
             let ovs = host.ovs()?;
             ovs.kill9(daemon)?;
@@ -55,7 +55,7 @@ impl Victim {
                 agent.kill9()?;
                 for _ in 0..*recoveries {
                     agent.launch()?;
-                    thread::sleep(Duration::from_micros(rng.u64(..RECOVERY * 1000)));
+                    at_random(rng, RECOVERY);
                     agent.kill9()?;
                 }
                 agent.start()
@@ -66,6 +66,12 @@ impl Victim {
             Self::Guest(_) => Ok(()),
         }
     }
+}
+
+/// Any moment within so many ms is meant, not an event.
+#[expect(clippy::disallowed_methods, reason = "a random moment is what is wanted")]
+fn at_random(rng: &mut Rng, milliseconds: u64) {
+    thread::sleep(Duration::from_micros(rng.u64(..milliseconds * 1000)));
 }
 
 impl fmt::Display for Victim {

@@ -102,9 +102,14 @@ impl Host for Faulty {
                 Err(Refused { index, error: StepError::Injected { step: steps[index].to_string() } })
             }
             What::KillBefore | What::KillAfter => die(),
-            What::Panic => std::panic::panic_any("a defect made by a test"),
+            What::Panic => defect(),
         }
     }
+}
+
+#[expect(clippy::panic, reason = "a defect is what is wanted")]
+fn defect() -> ! {
+    panic!("a defect that a test wants")
 }
 
 /// As the out-of-memory killer would: nothing is flushed, nothing is dropped.

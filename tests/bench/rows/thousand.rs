@@ -1,4 +1,5 @@
-//! A thousand attachments: whether the first packet passes, how long a list takes, and what they weigh.
+//! A thousand attachments: whether the first packet passes, how long a list takes, what they weigh, and how soon a new agent
+//! keeps them.
 
 use std::net::UdpSocket;
 use std::thread;
@@ -7,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use pipewright_tests::AgentOptions;
 use pipewright_tests::netns::Inside;
+use pipewright_tests::process::Process;
 
 use super::{Length, memory};
 use crate::arena::Arena;
 use crate::guests::{GATEWAY, Guests, Seat};
-use crate::samples::Samples;
+use crate::samples::{Samples, milliseconds};
 use crate::table::Line;
 
 /// Attached when their packets are sent. Each new link has its guest and its neighbours flood some frames to all ports, and
@@ -20,6 +22,8 @@ const TOGETHER: usize = 50;
 /// A packet later than that had its neighbour asked for a second time.
 const LATE: Duration = Duration::from_millis(500);
 const PORT: u16 = 9009;
+/// More than ever it takes to look at everything.
+const KEPT: Duration = Duration::from_secs(60);
 
 pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     let mut arena = Arena::linux(AgentOptions::default())?;
@@ -41,11 +45,60 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     }
     let what = format!("list of {count}, against a dump of all links");
     lines.push(Line::against(&what, &dump, &list, 5.0));
+    let late = list.percentile(99);
+    let what = format!("list of {count}, the slowest of {}", list.len());
+    lines.push(Line::free(what, milliseconds(late), "≤ 50 ms", late <= Duration::from_millis(50)));
     lines.push(memory::resident(&arena.agent, &format!("memory with {count} attachments"), 20.0)?);
+
+    lines.extend(restarts(&arena, &seats)?);
 
     arena.detach_all(&seats, 64)?;
     arena.finish()?;
     Ok(lines)
+}
+
+/// The agent is killed and started again, and told to stop and started again as for an upgrade. Each time a link is set down
+/// while no agent runs: when it is up again, everything has been looked at.
+fn restarts(arena: &Arena, seats: &[Seat]) -> Result<Vec<Line>> {
+    let (first, last) = seats.first().zip(seats.last()).context("there are guests")?;
+    let (pinged, inside) = (Inside::new(&first.netns), Inside::new(&last.netns));
+    let ping = ["-n", "-q", "-i", "0.001", &GATEWAY.to_string()].map(str::to_owned);
+    let ping = Process::spawn("ping", pinged.command("ping")?.args(ping))?;
+    let (mut ready, mut kept) = (Samples::default(), Samples::default());
+    for is_upgrade in [false, true, false, true] {
+        match is_upgrade {
+            true => arena.agent.terminate()?,
+            false => arena.agent.kill9()?,
+        }
+        inside.ip(&format!("link set {} down", last.ifname))?;
+        let begun = Instant::now();
+        arena.agent.start()?;
+        ready.add(begun.elapsed());
+        // Each look starts a program, which paces it.
+        while !inside.ip(&format!("link show {} up", last.ifname))?.contains(&last.ifname) {
+            ensure!(begun.elapsed() < KEPT, "a link that was set down stays down");
+        }
+        kept.add(begun.elapsed());
+    }
+    ping.signal(rustix::process::Signal::INT)?;
+    let said = ping.wait_line(|line| line.contains("packets transmitted"), KEPT)?;
+    let is_whole = said.contains(" 0% packet loss");
+    let count = seats.len();
+    Ok(vec![
+        Line::within(
+            &format!("restart of the agent with {count} until ready"),
+            None,
+            &ready,
+            Duration::from_secs(5),
+        ),
+        Line::within(&format!("… until all {count} were looked at"), None, &kept, Duration::from_secs(5)),
+        Line::free(
+            "… a ping each ms meanwhile",
+            said.split(", time").next().unwrap_or_default(),
+            "no loss",
+            is_whole,
+        ),
+    ])
 }
 
 /// Sends a packet the moment that the attach is answered.
