@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 
+use crate::declared;
 use crate::engine::drift::Policy;
 use crate::guests::Places;
 use crate::switches::ovs;
@@ -32,7 +33,12 @@ const EXAMPLES: &str = "\
 Examples:
   pwagent
   pwagent --listen unix:/run/pipewright/agent.sock --ovsdb unix:/var/run/openvswitch/db.sock
-  pwagent --listen tcp:127.0.0.1:7443 --insecure";
+  pwagent --listen tcp:127.0.0.1:7443 --insecure
+
+What containers may ask for themselves, in labels, stands only in the file of --config:
+  [[labels.allow]]
+  uplink = \"br0\"
+  addresses = [\"192.0.2.0/24\"]";
 
 #[derive(Debug, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
@@ -70,6 +76,9 @@ struct Settings {
     /// [default: auto].
     #[arg(long, value_name = "TYPE")]
     ovs_datapath: Option<Datapath>,
+    /// What labels and variables of containers may ask for; only in the file.
+    #[arg(skip)]
+    labels: declared::Settings,
     /// Where Prometheus reads /metrics: ADDRESS:PORT, or PORT for 127.0.0.1 [default: nowhere].
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<MetricsAddress>,
@@ -221,6 +230,8 @@ pub struct Config {
     pub guests: Places,
     /// How long an attachment waits for a container that was deleted.
     pub recreate_within: Duration,
+    /// What labels and variables of containers may ask for.
+    pub labels: declared::Policy,
     /// For bridges that are made.
     pub datapath: Datapath,
     /// What becomes of what others change.
@@ -301,6 +312,7 @@ impl Flags {
             recreate_within: Duration::from_secs(
                 flags.recreate_within.or(file.recreate_within).unwrap_or(60).into(),
             ),
+            labels: file.labels.into(),
             datapath: flags.ovs_datapath.or(file.ovs_datapath).unwrap_or_default(),
             drift: flags.drift.or(file.drift).unwrap_or_default().into(),
             sweep: Duration::from_secs(flags.sweep.or(file.sweep).map_or(60, NonZeroU32::get).into()),
@@ -325,60 +337,4 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(args: &[&str]) -> Result<Config, ConfigError> {
-        let line = ["pwagent"].iter().chain(args);
-        Flags::try_parse_from(line).expect("the flags parse").resolve()
-    }
-
-    #[test]
-    fn without_flags_the_defaults_of_the_documentation_hold() {
-        let config = resolve(&[]).unwrap();
-
-        assert_eq!(config.listen, [Listen::Unix("/run/pipewright/agent.sock".into())]);
-        assert_eq!(config.state_dir, Path::new("/var/lib/pipewright"));
-        assert_eq!(config.guests.docker, Path::new("/var/run/docker.sock"));
-        assert_eq!(config.guests.podman, Path::new("/run/podman/podman.sock"));
-    }
-
-    #[test]
-    fn tcp_without_tls_is_refused_unless_it_is_asked_for() {
-        let refused = resolve(&["--listen", "tcp:127.0.0.1:7443"]);
-        let taken = resolve(&["--listen", "tcp:127.0.0.1:7443", "--insecure"]);
-
-        assert!(refused.unwrap_err().to_string().contains("--insecure"));
-        assert_eq!(taken.unwrap().listen.len(), 1);
-    }
-
-    #[test]
-    fn metrics_are_for_this_host_alone_unless_an_address_is_given() {
-        let at = |text: &str| resolve(&["--metrics", text]).unwrap().metrics.unwrap().to_string();
-
-        assert_eq!(resolve(&[]).unwrap().metrics, None);
-        assert_eq!((at("9473"), at(":9473")), ("127.0.0.1:9473".to_owned(), "127.0.0.1:9473".to_owned()));
-        assert_eq!((at("0.0.0.0:1"), at("[::1]:1")), ("0.0.0.0:1".to_owned(), "[::1]:1".to_owned()));
-        assert!("web:9473".parse::<MetricsAddress>().unwrap_err().contains("write 9473"));
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "state_dir = \"/srv/a\"\ndocker = \"unix:/srv/d\"\n").unwrap();
-
-        let config = resolve(&["--config", &file.path().to_string_lossy(), "--state-dir", "/srv/b"]).unwrap();
-
-        assert_eq!((config.state_dir, config.guests.docker), ("/srv/b".into(), "/srv/d".into()));
-    }
-
-    #[test]
-    fn an_unknown_setting_is_an_error_that_names_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "stat_dir = \"/srv/a\"\n").unwrap();
-
-        let error = resolve(&["--config", &file.path().to_string_lossy()]).unwrap_err();
-
-        assert!(error.to_string().contains("stat_dir"));
-    }
-}
+mod tests;

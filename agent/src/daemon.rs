@@ -51,8 +51,8 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
     let guests = Guests::new(&config.guests);
     let keeping = Keeping { policy: config.drift, sweep: config.sweep };
     let host = wrap(RealHost { kernel: kernel.clone(), ovs: ovs.clone() });
-    let recreate_within = config.recreate_within;
-    let parts = Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping };
+    let Config { recreate_within, labels, .. } = config;
+    let parts = Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping, labels };
     let engine = Engine::start(parts, loaded).await?;
     let metrics_at = metrics.as_ref().map(Endpoint::address);
     if let Some(endpoint) = metrics {

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod config;
 pub mod daemon;
+pub mod declared;
 pub mod dhcp;
 pub mod engine;
 pub mod guests;

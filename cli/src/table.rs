@@ -43,7 +43,7 @@ pub(crate) fn attachments(attachments: &[wire::Attachment]) -> String {
             uplink(&spec),
             vlan(&spec),
             or_dash(&attachment.host_ifname),
-            state(attachment),
+            format!("{}{}", state(attachment), origin(attachment)),
         ]
     });
     let header = ["ID", "GUEST", "IFNAME", "ADDRESS", "MAC", "UPLINK", "VLAN", "HOST END", "STATE"];
@@ -102,6 +102,11 @@ fn vlan(spec: &wire::AttachmentSpec) -> String {
         }
         Some(Vlan::EveryVlan(_)) => "trunk all".to_owned(),
     }
+}
+
+/// Which label or variable of its container asked for it.
+fn origin(attachment: &wire::Attachment) -> String {
+    attachment.origin.as_ref().map(|origin| format!(" ({})", origin.key)).unwrap_or_default()
 }
 
 /// The state, and what is wrong with what is there.

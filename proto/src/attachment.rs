@@ -60,6 +60,9 @@ pub struct Attachment {
     /// What differs now from what was made; not stored.
     #[serde(skip)]
     pub drift: Vec<Drift>,
+    /// What of its container asked for it; `None` when a caller did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Something of an attachment that somebody else changed.
@@ -77,6 +80,15 @@ pub struct Drift {
     pub since: SystemTime,
     /// Why it is not repaired, or not yet; `None` while it is about to be.
     pub unrepaired: Option<String>,
+}
+
+/// A label or variable of a container that asks for an attachment of that container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The label's or the variable's name.
+    pub key: String,
+    /// Its text, as it was written.
+    pub line: String,
 }
 
 /// Life of an attachment.

@@ -69,6 +69,7 @@ fn attachment() -> Attachment {
         traffic: Vec::new(),
         waiting: String::new(),
         drift: Vec::new(),
+        origin: None,
         spec,
     }
 }

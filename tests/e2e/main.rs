@@ -28,6 +28,7 @@ mod follow;
 mod guests;
 mod host_reach;
 mod ipv6_auto;
+mod labels;
 mod linux_bridge;
 mod lost_records;
 mod macvlan;

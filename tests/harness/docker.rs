@@ -130,10 +130,17 @@ impl Docker {
     /// # Errors
     /// What `docker` says; a name can be used once.
     pub fn run_on(&'static self, name: &str, network: &str) -> Result<Container> {
+        self.run_with(name, &[&format!("--network={network}")])
+    }
+
+    /// Starts a container that sleeps, with these options of `docker run`.
+    ///
+    /// # Errors
+    /// What `docker` says; a name can be used once.
+    pub fn run_with(&'static self, name: &str, options: &[&str]) -> Result<Container> {
         let mark = format!("{MARK}={}", Run::get()?.name());
-        let network = format!("--network={network}");
-        let words = ["run", "--detach", "--name", name, &network, "--env", &mark, IMAGE, "sleep", "1000000"];
-        self.docker(&words)?;
+        let words = ["run", "--detach", "--name", name, "--env", &mark];
+        self.docker(&[&words, options, &[IMAGE, "sleep", "1000000"]].concat())?;
         let mut container = Container { docker: self, name: name.to_owned(), pid: 0, is_removed: false };
         container.read_pid()?;
         Ok(container)

@@ -116,6 +116,15 @@ impl Host {
         self.keep(Guest::container(name, Docker::shared()?.run(docker_name)?))
     }
 
+    /// As [`Host::container_called`], with options of `docker run` such as `--label=…`, and no network.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn container_with(&self, name: &str, docker_name: &str, options: &[&str]) -> Result<Arc<Guest>> {
+        let options = [&["--network=none"], options].concat();
+        self.keep(Guest::container(name, Docker::shared()?.run_with(docker_name, &options)?))
+    }
+
     /// A guest that is a container of another runtime than Docker, which knows it by the host's unique name and this one.
     ///
     /// # Errors

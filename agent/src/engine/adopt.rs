@@ -107,7 +107,8 @@ impl<H: Host> Engine<H> {
         let decision = kinds::plan(&whole, &ground, derived)?;
         // What comes by itself unless it is asked for may have been asked for or not.
         let asked = AttachmentSpec { kind: None, mac: None, mtu: None, host_ifname: None, ..whole };
-        let wish = Wish { request: Uuid::new_v4(), spec: asked, fleet: claim.fleet.clone(), again: None };
+        let fleet = claim.fleet.clone();
+        let wish = Wish { request: Uuid::new_v4(), spec: asked, fleet, again: None, origin: None };
         let follow = if identity.runtime.tells_of_starts() { Follow::Restarts } else { Follow::Once };
         let mut made = record(claim.id, &wish, identity, None, decision);
         made.attachment.state = State::Attached;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use pipewright_api::attachment::{Attachment, State};
+use pipewright_api::attachment::{Attachment, Origin, State};
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{AttachmentSpec, FleetName, Follow, GuestRef, Kind};
@@ -12,6 +12,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Engine;
+use crate::declared::Made;
 use crate::dhcp::given::Family;
 use crate::engine::decided;
 use crate::engine::entered::Entered;
@@ -39,6 +40,8 @@ pub(super) struct Wish {
     pub fleet: Option<FleetName>,
     /// The attachment that waits for this, when it is its own guest that started and nobody else asked.
     pub again: Option<Uuid>,
+    /// What of its container asked for it, and is allowed less than a caller.
+    pub origin: Option<Origin>,
 }
 
 impl<H: Host> Engine<H> {
@@ -48,7 +51,7 @@ impl<H: Host> Engine<H> {
     /// See the `.proto` file.
     pub async fn attach(self: &Arc<Self>, asked: Attach) -> Result<(Attachment, bool), Failure> {
         let Attach { request_id, spec, dry_run } = asked;
-        let wish = Wish { request: request_id, spec, fleet: None, again: None };
+        let wish = Wish { request: request_id, spec, fleet: None, again: None, origin: None };
         if dry_run {
             return self.would_attach(&wish).await;
         }
@@ -197,6 +200,10 @@ impl<H: Host> Engine<H> {
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id), alias };
         let follow = entered.follow(&wish.spec)?;
         let decision = kinds::plan(&wanted, &ground, derived)?;
+        if let Some(origin) = &wish.origin {
+            let made = Made { kind: decision.kind, is_bridge_missing: ground.is_bridge_missing() };
+            self.labels.permit(origin, &wish.spec, Some(made))?;
+        }
         let mut record = decided::record(id, wish, guest, far, decision);
         record.attachment.spec.follow = Some(follow);
         if let Some(before) = waiting {

@@ -81,7 +81,7 @@ impl<H: Host> Engine<H> {
         let _turn = self.turns.acquire().await;
         let make = |spec: &AttachmentSpec| {
             let (spec, fleet) = (spec.clone(), Some(fleet.clone()));
-            Wish { request, spec, fleet, again: None }
+            Wish { request, spec, fleet, again: None, origin: None }
         };
         match todo {
             Todo::MakeSwitch { spec, .. } => self.make_switch(fleet, spec).await,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::engine::attach::Wish;
 use crate::engine::records::Record;
+use crate::guests::container_by_name;
 use crate::kinds::Decision;
 use crate::step::{GuestTraffic, Step};
 
@@ -47,6 +48,12 @@ pub(super) fn record(
     };
     let (peer, peer_ifname) = far.unzip();
     spec.peer.ifname = peer_ifname;
+    let mut asked = wish.spec.clone();
+    if wish.origin.is_some() {
+        // Its container was found by id. The next one of its name may say the same.
+        asked.guest = container_by_name(&guest);
+        spec.guest.clone_from(&asked.guest);
+    }
     let attachment = Attachment {
         id,
         spec,
@@ -67,10 +74,11 @@ pub(super) fn record(
         traffic: Vec::new(),
         waiting: String::new(),
         drift: Vec::new(),
+        origin: wish.origin.clone(),
     };
     Record {
         attachment,
-        asked: wish.spec.clone(),
+        asked,
         plan,
         request: wish.request,
         netns_id: None,

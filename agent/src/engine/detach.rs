@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::engine::attach::{answered, expecting, open_operation, tell};
+use crate::engine::declared::declined;
 use crate::engine::locks::{GuestLock, cookies};
 use crate::engine::operations::{Answer, Operation, fingerprint};
 use crate::engine::records::{Record, Write};
@@ -75,6 +76,9 @@ impl<H: Host> Engine<H> {
         answer: Option<(&Operation, Answer)>,
     ) -> Result<Option<Attachment>, Failure> {
         let Some((_lock, record)) = self.hold(id).await else { return Ok(None) };
+        if let Some(declined) = declined(&record) {
+            self.records.settle(vec![declined]).await?;
+        }
         self.remove(&record, request, None, answer).await.map(Some)
     }
 

@@ -43,6 +43,7 @@ impl<H: Host> Engine<H> {
                         Errand::Lease(family) => engine.look_at_lease(id, family),
                         Errand::Announce(times) => engine.announce_again(id, times),
                         Errand::Follow => engine.follow(id),
+                        Errand::Declared => engine.declare(id),
                     }
                 }
                 let next = engine.timetable.next();

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pipewright_api::attachment::{GuestIdentity, Runtime, State};
+use pipewright_api::attachment::{GuestIdentity, State};
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, GuestRef, Uplink};
+use pipewright_api::spec::{AttachmentSpec, Uplink};
 use uuid::Uuid;
 
 use super::Engine;
@@ -15,7 +15,7 @@ use crate::engine::attach::Wish;
 use crate::engine::followed::Followed;
 use crate::engine::records::Record;
 use crate::engine::timetable::Errand;
-use crate::guests::Guest;
+use crate::guests::{Guest, container_by_id};
 use crate::host::Host;
 use crate::host::dhcp::now;
 
@@ -68,6 +68,9 @@ impl<H: Host> Engine<H> {
             (Whereabouts::Runs(near), Some(Whereabouts::Runs(far))) => (near, Some(far)),
             (Whereabouts::Runs(_), Some(absent)) | (absent, _) => return self.miss(&record, absent).await,
         };
+        if !self.goes_on(&record, &near.identity).await {
+            return;
+        }
         let is_there = self.is_there(&record, &near, far.as_deref()).await;
         // Nothing of them is held while the link is made; they are opened again for that.
         let identity = |guest: Box<Guest>| guest.identity;
@@ -104,12 +107,13 @@ impl<H: Host> Engine<H> {
         if *self.stopping.borrow() {
             return;
         }
-        let mut spec = AttachmentSpec { guest: found(near), ..record.asked.clone() };
+        let mut spec = AttachmentSpec { guest: container_by_id(near), ..record.asked.clone() };
         if let Some(far) = far {
-            spec.uplink = Uplink::Guest(found(far));
+            spec.uplink = Uplink::Guest(container_by_id(far));
         }
         let fleet = record.attachment.fleet.clone();
-        let wish = Wish { request: record.request, spec, fleet, again: Some(id) };
+        let origin = record.attachment.origin.clone();
+        let wish = Wish { request: record.request, spec, fleet, again: Some(id), origin };
         match self.make(&wish, None).await {
             Ok((_, true)) => self.meters.followed("attached"),
             // A caller was faster.
@@ -189,19 +193,5 @@ impl<H: Host> Engine<H> {
             }
         }
         seen
-    }
-}
-
-/// How a container that was found is named without doubt.
-fn found(guest: &GuestIdentity) -> GuestRef {
-    match guest.runtime {
-        Runtime::Podman => GuestRef::Podman(guest.id.clone()),
-        Runtime::Docker
-        | Runtime::Lxc
-        | Runtime::Containerd
-        | Runtime::Crio
-        | Runtime::Machined
-        | Runtime::Pid
-        | Runtime::Netns => GuestRef::Docker(guest.id.clone()),
     }
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 use pipewright_api::reason::Failure;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::declared::Policy;
+use crate::engine::board::Board;
 use crate::engine::drift::{Drifts, Keeping};
 use crate::engine::locks::Locks;
 use crate::engine::operations::Operations;
@@ -32,9 +34,11 @@ use crate::switches::ovs::Ovs;
 mod adopt;
 mod aside;
 mod attach;
+mod board;
 mod converge;
 mod damage;
 mod decided;
+mod declared;
 mod detach;
 mod doctor;
 pub mod drift;
@@ -93,6 +97,10 @@ pub struct Engine<H> {
     looking: Semaphore,
     timetable: Timetable,
     drift: Drifts,
+    /// What labels and variables of containers may ask for.
+    labels: Policy,
+    /// Containers whose labels are to be read.
+    board: Board,
     /// One document of a fleet is applied at a time.
     applying: tokio::sync::Mutex<()>,
     meters: Meters,
@@ -135,6 +143,8 @@ pub struct Parts<H> {
     pub recreate_within: Duration,
     /// What becomes of what others change.
     pub keeping: Keeping,
+    /// What labels and variables of containers may ask for.
+    pub labels: Policy,
 }
 
 impl<H: Host> Engine<H> {
@@ -143,7 +153,7 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// When the host cannot be observed at all.
     pub async fn start(parts: Parts<H>, loaded: Loaded) -> Result<Arc<Self>, Failure> {
-        let Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping } = parts;
+        let Parts { host, kernel, ovs, guests, records, places, recreate_within, keeping, labels } = parts;
         let engine = Arc::new(Self {
             host,
             kernel,
@@ -160,6 +170,8 @@ impl<H: Host> Engine<H> {
             looking: Semaphore::new(follow::AT_ONCE),
             timetable: Timetable::default(),
             drift: Drifts::new(keeping),
+            labels,
+            board: Board::default(),
             applying: tokio::sync::Mutex::default(),
             meters: Meters::default(),
             places,

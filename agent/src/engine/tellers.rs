@@ -1,4 +1,4 @@
-//! What runtimes tell of the lives of their guests, while there are attachments that follow those.
+//! What runtimes tell of the lives of their guests, while there are attachments that follow those, or labels count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +35,15 @@ impl<H: Host> Engine<H> {
         let mut pauses = pauses();
         loop {
             following.mark_unchanged();
-            if self.shelf.followed(runtime).is_empty() {
-                // An error means that the engine is gone.
-                if following.changed().await.is_err() {
-                    return;
+            // A runtime that nobody has installed asks for nothing.
+            let may_ask = self.labels.is_on() && teller.is_installed();
+            if self.shelf.followed(runtime).is_empty() && !may_ask {
+                tokio::select! {
+                    // An error means that the engine is gone.
+                    changed = following.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = sleep(LONGEST_PAUSE), if self.labels.is_on() => {}
                 }
                 continue;
             }
@@ -54,6 +59,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn hear(&self, runtime: Runtime, life: &Life) {
+        self.hear_of_labels(runtime, life);
         for record in self.shelf.followed(runtime) {
             let is_meant = match life {
                 Life::Unknown => true,

@@ -28,6 +28,8 @@ pub(super) enum Errand {
     Announce(u8),
     /// Its guest may have started, stopped or gone.
     Follow,
+    /// Labels of a container are to be read; the id is the container's on the board.
+    Declared,
 }
 
 /// Tasks with the moments at which they are due.

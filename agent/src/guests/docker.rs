@@ -54,6 +54,10 @@ impl Docker {
         self.socket.exists()
     }
 
+    pub(super) fn runtime(&self) -> Runtime {
+        self.server.runtime
+    }
+
     pub(super) fn client(&self) -> Result<&bollard::Docker, Failure> {
         if let Some(client) = self.client.get() {
             return Ok(client);

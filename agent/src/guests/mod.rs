@@ -8,6 +8,7 @@ use pipewright_api::spec::{ContainerdRef, GuestRef};
 
 use crate::host::netns::Netns;
 
+mod container;
 mod containerd;
 mod crio;
 mod docker;
@@ -211,6 +212,28 @@ pub fn is_id(word: &str, id: &str) -> bool {
 fn is_same(one: &Guest, other: &Guest) -> bool {
     let named_by_pid = |guest: &Guest| guest.identity.runtime == Runtime::Pid;
     one.identity.pid.is_some() && one.identity.pid == other.identity.pid && !named_by_pid(other)
+}
+
+/// How a container of Docker or Podman is named by its id, whatever others are called.
+pub fn container_by_id(guest: &GuestIdentity) -> GuestRef {
+    match guest.runtime {
+        Runtime::Podman => GuestRef::Podman(guest.id.clone()),
+        Runtime::Docker
+        | Runtime::Lxc
+        | Runtime::Containerd
+        | Runtime::Crio
+        | Runtime::Machined
+        | Runtime::Pid
+        | Runtime::Netns => GuestRef::Docker(guest.id.clone()),
+    }
+}
+
+/// How a container of Docker or Podman is named, whichever has that name.
+pub fn container_by_name(guest: &GuestIdentity) -> GuestRef {
+    match container_by_id(guest) {
+        GuestRef::Podman(_) => GuestRef::Podman(guest.name.clone()),
+        _ => GuestRef::Docker(guest.name.clone()),
+    }
 }
 
 /// How a guest is named without doubt.

@@ -60,6 +60,13 @@ pub struct Ground {
     pub bridge_mac: MacAddr,
 }
 
+impl Ground {
+    /// Whether the uplink is a bridge that has yet to be made.
+    pub fn is_bridge_missing(&self) -> bool {
+        matches!(self.uplink, Found::Bridge(Bridge::Missing(_)))
+    }
+}
+
 /// What the uplink is, and with it the kind of link that the guest gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {

@@ -113,6 +113,11 @@ impl Exposition {
             "Attachments that differ from what was made",
             gauges.drifted.clone(),
         );
+        all.register(
+            "pipewright_labels",
+            "What became of labels and variables of containers that ask for attachments",
+            meters.labels.clone(),
+        );
         all.register("pipewright_attachments", "Attachments by state", gauges.attachments.clone());
         all.register(
             "pipewright_ovsdb_connected",

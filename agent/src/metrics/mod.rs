@@ -39,10 +39,11 @@ pub struct Meters {
     refusals: Family<Refusals, Counter>,
     lost: Counter,
     leases: Family<Leases, Counter>,
-    follows: Family<Follows, Counter>,
+    follows: Family<Outcomes, Counter>,
     drifts: Family<Drifts, Counter>,
     repairs: Family<Repairs, Counter>,
     orphans: Family<Drifts, Counter>,
+    labels: Family<Outcomes, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,7 +70,7 @@ struct Leases {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Follows {
+struct Outcomes {
     outcome: &'static str,
 }
 
@@ -96,6 +97,7 @@ impl Default for Meters {
             drifts: Family::default(),
             repairs: Family::default(),
             orphans: Family::default(),
+            labels: Family::default(),
         }
     }
 }
@@ -128,7 +130,12 @@ impl Meters {
 
     /// What became of an attachment whose guest stopped, started or went.
     pub(crate) fn followed(&self, outcome: &'static str) {
-        self.follows.get_or_create(&Follows { outcome }).inc();
+        self.follows.get_or_create(&Outcomes { outcome }).inc();
+    }
+
+    /// What became of a label or variable that asks for an attachment.
+    pub(crate) fn labelled(&self, outcome: &'static str) {
+        self.labels.get_or_create(&Outcomes { outcome }).inc();
     }
 
     /// An exchange with servers of addresses ended.

@@ -7,7 +7,7 @@ use super::fit::LIST_MAX;
 use super::spec::attachment_spec;
 use super::time::{timestamp, to_timestamp};
 use super::traffic;
-use crate::attachment::{Attachment, Drift, GuestIdentity, ObservedLink, State};
+use crate::attachment::{Attachment, Drift, GuestIdentity, ObservedLink, Origin, State};
 use crate::dhcp::Lease;
 use crate::net::Mtu;
 use crate::reason::Failure;
@@ -49,6 +49,7 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         traffic: traffic::list(attachment.traffic, &at.field("traffic"))?,
         waiting: attachment.waiting,
         drift: at.field("drift").list(attachment.drift, LIST_MAX, drift)?,
+        origin: attachment.origin.map(|wire::Origin { key, line }| Origin { key, line }),
     })
 }
 
@@ -136,6 +137,7 @@ impl From<Attachment> for wire::Attachment {
             traffic: attachment.traffic.into_iter().map(wire::Traffic::from).collect(),
             waiting: attachment.waiting,
             drift: attachment.drift.into_iter().map(wire::Drift::from).collect(),
+            origin: attachment.origin.map(|Origin { key, line }| wire::Origin { key, line }),
         }
     }
 }

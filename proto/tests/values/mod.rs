@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Runtime, State};
+use pipewright_api::attachment::{Attachment, GuestIdentity, ObservedLink, Origin, Runtime, State};
 use pipewright_api::condition::GuestLinkState;
 use pipewright_api::dhcp::{ClientId, Dhcp, Dhcp6, Lease};
 use pipewright_api::labels::Labels;
@@ -313,7 +313,7 @@ prop_compose! {
         observed in option::of((any::<bool>(), ".{0,9}", any::<u32>(), ".{0,9}", any::<i64>(), ".{0,9}")),
         lease in option::of(lease()),
         peer in option::of(any::<u64>()),
-        (lease6, waiting) in (option::of(lease()), ".{0,20}"),
+        (lease6, waiting, origin) in (option::of(lease()), ".{0,20}", option::of((".{0,20}", ".{0,20}"))),
         traffic in vec(traffic(), 0..4),
     ) -> Attachment {
         let is_pair = spec.known_kind().is_none_or(|kind| kind.has_host_end(&spec.uplink));
@@ -331,6 +331,7 @@ prop_compose! {
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
             host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
             lease, lease6, traffic, waiting, drift: Vec::new(),
+            origin: origin.map(|(key, line)| Origin { key, line }),
         }
     }
 }

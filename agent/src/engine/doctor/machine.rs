@@ -8,6 +8,7 @@ use pipewright_api::spec::{Kind, SwitchKind};
 
 use super::finding;
 use crate::engine::Engine;
+use crate::engine::board::Refused;
 use crate::guests::Docker;
 use crate::host::Host;
 use crate::host::policy::Policy;
@@ -36,6 +37,7 @@ impl<H: Host> Engine<H> {
         found.extend(self.ovsdb());
         found.extend(self.runtime(Runtime::Docker, self.guests.docker()).await);
         found.extend(self.runtime(Runtime::Podman, self.guests.podman()).await);
+        found.extend(self.labels());
         found.extend(self.forwarding().await);
         found.extend(self.state_dir());
         found.extend(self.clock());
@@ -74,6 +76,19 @@ impl<H: Host> Engine<H> {
         let severity = if is_used { Severity::Error } else { Severity::Warning };
         let advice = "start it; attachments go on without it, but its guests cannot be looked up";
         Some(finding(FindingCode::RuntimeDown, severity, HOST, why, advice))
+    }
+
+    /// What containers ask for and do not get.
+    fn labels(&self) -> Vec<Finding> {
+        let of_one = |refused: Refused| {
+            let Refused { runtime, name, whys, .. } = refused;
+            whys.into_iter().map(move |(label, why)| {
+                let object = format!("{label} of {runtime}:{name}");
+                let advice = "allow it in [labels] of the agent's configuration, or make the container with another one";
+                finding(FindingCode::LabelRefused, Severity::Warning, object, why.message(), advice)
+            })
+        };
+        self.board.refused().into_iter().flat_map(of_one).collect()
     }
 
     async fn forwarding(&self) -> Option<Finding> {
