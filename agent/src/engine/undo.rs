@@ -10,16 +10,27 @@ use crate::step::{self, Shared, Step, StepError};
 impl<H: Host> Engine<H> {
     /// Takes a plan back, whatever part of it was done. Returns a line for each object that remains.
     pub(super) async fn undo(&self, id: Uuid, guest: Option<&Netns>, plan: &[Step]) -> Vec<String> {
-        let mut steps = step::undo(plan);
-        if guest.is_none() {
-            self.reach_without_opening(id, &mut steps);
-        }
         let (release, own): (Vec<Step>, Vec<Step>) =
-            steps.into_iter().partition(|step| step.releases().is_some());
-        let mut leftovers = self.take_all(guest, &own).await;
+            step::undo(plan).into_iter().partition(|step| step.releases().is_some());
+        let mut reaching = own.clone();
+        if guest.is_none() {
+            self.reach_without_opening(id, &mut reaching);
+        }
+        let (mut left, mut leftovers) = (Vec::new(), Vec::new());
+        for (index, line) in self.take_all(guest, &reaching).await {
+            left.extend(own.get(index).cloned());
+            leftovers.push(line);
+        }
         for step in release {
             let Some(shared) = step.releases() else { continue };
-            leftovers.extend(self.release(id, shared, &step).await);
+            if step::stays(plan, &left).any(|held| held == shared) {
+                continue;
+            }
+            let lines = self.release(id, shared, &step).await;
+            if !lines.is_empty() {
+                left.push(step);
+                leftovers.extend(lines);
+            }
         }
         leftovers
     }
@@ -45,21 +56,22 @@ impl<H: Host> Engine<H> {
         if self.shelf.is_used_by_others(shared, id) {
             return Vec::new();
         }
-        self.take_all(None, std::slice::from_ref(step)).await
+        let refused = self.take_all(None, std::slice::from_ref(step)).await;
+        refused.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Takes steps and goes on past those that are refused.
-    async fn take_all(&self, guest: Option<&Netns>, steps: &[Step]) -> Vec<String> {
+    /// Takes steps and goes on past those that are refused: their places, and a line for each.
+    async fn take_all(&self, guest: Option<&Netns>, steps: &[Step]) -> Vec<(usize, String)> {
         let mut leftovers = Vec::new();
-        let mut rest = steps;
-        while !rest.is_empty() {
+        let mut begin = 0;
+        while let Some(rest) = steps.get(begin..).filter(|rest| !rest.is_empty()) {
             let Err(Refused { index, error }) = self.host.take(guest, rest).await else { break };
             let in_guest = rest.get(index).is_some_and(Step::is_in_guest);
             // What was in a guest went with it.
             if !(in_guest && matches!(error, StepError::GuestGone)) {
-                leftovers.push(error.to_string());
+                leftovers.push((begin + index, error.to_string()));
             }
-            rest = rest.get(index + 1..).unwrap_or_default();
+            begin += index + 1;
         }
         leftovers
     }

@@ -43,7 +43,7 @@ pub use route::GuestRoute;
 pub use routers::OF_ROUTERS;
 use routers::WithoutRouters;
 pub use saved::SavedRoute;
-pub use sharing::{Shared, lent, needs};
+pub use sharing::{Shared, lent, needs, stays};
 pub use shim::{LeasedReach, Reach, Shim};
 pub use traffic::{GuestQdisc, GuestTraffic};
 pub use undo::undo;

@@ -155,6 +155,12 @@ pub fn needs(plan: &[Step]) -> impl Iterator<Item = Shared<'_>> {
     plan.iter().flat_map(Step::needed).flatten()
 }
 
+/// What others may share and stays, although nobody else needs it: a step that stands on it could not be taken back.
+pub fn stays<'a>(plan: &'a [Step], left: &'a [Step]) -> impl Iterator<Item = Shared<'a>> {
+    let is_left = |step: &&Step| step.undo().is_some_and(|undo| left.contains(&undo));
+    plan.iter().filter(is_left).flat_map(Step::needed).flatten()
+}
+
 /// The link of the host that a plan takes away from it for a while.
 pub fn lent(plan: &[Step]) -> Option<&Nic> {
     plan.iter().find_map(|step| match step {
