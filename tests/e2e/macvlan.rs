@@ -8,7 +8,7 @@ use pipewright_tests::{Guest, Lab, Reach, Snapshot, needs, reach};
 use serde_json::Value;
 
 use crate::refused_step::unchanged;
-use crate::scene::{Scene, asking, refused, spec, until, with_default_routes};
+use crate::scene::{Scene, asking, refused, spec, until};
 
 /// What `ip -d` shows of a guest's link.
 pub(crate) fn link(guest: &Guest, name: &str) -> Result<Value> {
@@ -188,42 +188,6 @@ fn a_guest_whose_name_was_deleted_over_a_living_process_is_detached_all_the_same
     assert!(!inside.has_link("eth1")?);
     living.kill()?;
     living.wait()?;
-    scene.lab.finish()
-}
-
-#[test]
-fn whichever_step_is_refused_nothing_is_left() -> Result<()> {
-    needs!(Root, Macvlan);
-    let scene = Scene::linux()?;
-    let guest = scene.host.guest("web")?;
-    with_default_routes(&guest)?;
-    scene.host.inside().ip("link set eth1 down")?;
-    let before = scene.snapshot()?;
-    let attach = format!(
-        "attach eth1 {} --ip 192.0.2.10/24 --ip 2001:db8::10/64 --gateway 192.0.2.1 --route 198.51.100.0/24@192.0.2.254",
-        guest.reference()
-    );
-    let planned = scene.agent.ctl(&format!("-o json {attach} --dry-run"))?.json()?;
-    let steps = planned["attachment"]["plan"].as_array().map_or(0, Vec::len);
-    assert!(steps >= 10, "{planned}");
-    unchanged("after the dry run", &before, &scene.snapshot()?);
-
-    for n in 0..steps {
-        scene.restart_with_fault(&format!("refuse:{n}"))?;
-        let answer = scene.agent.ctl(&attach)?;
-
-        assert_eq!(answer.code, 1, "step {n} of {steps} was not refused: {}", answer.stdout);
-        assert!(answer.stderr.contains("nothing is left of it"), "step {n}: {}", answer.stderr);
-        unchanged(&format!("step {n}"), &before, &scene.snapshot()?);
-    }
-    for n in 0..steps {
-        scene.restart_with_fault(&format!("kill-after:{n}"))?;
-        scene.agent.ctl(&attach)?;
-        scene.restart()?;
-
-        assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "killed after step {n}");
-        unchanged(&format!("killed after step {n}"), &before, &scene.snapshot()?);
-    }
     scene.lab.finish()
 }
 

@@ -21,6 +21,7 @@ mod drift;
 mod drift_docker;
 mod drift_ovs;
 mod duplicates;
+mod faulty_kinds;
 mod fleet;
 mod fleet_drift;
 mod fleet_scene;
