@@ -10,7 +10,7 @@ use crate::docker::Docker;
 use crate::guest::Guest;
 use crate::netns::{Inside, Netns};
 use crate::ovs::Ovs;
-use crate::runtimes::{Network, Runtime};
+use crate::runtimes::{Network, Podman, Runtime};
 
 /// One host. Made by [`crate::Lab::host`].
 #[derive(Debug)]
@@ -140,6 +140,17 @@ impl Host {
     pub fn contained_in(&self, name: &str, runtime: Runtime, network: Network) -> Result<Arc<Guest>> {
         let (contained, reference) = runtime.run(&format!("{}-{name}", self.netns.name()), network)?;
         self.keep(Guest::contained(name, contained, reference))
+    }
+
+    /// A guest that is a container of Podman, with options of `podman run` such as `--label=…`, and no network.
+    ///
+    /// # Errors
+    /// As [`Host::contained`].
+    pub fn podman_with(&self, name: &str, options: &[&str]) -> Result<Arc<Guest>> {
+        let called = format!("{}-{name}", self.netns.name());
+        let options = [&["--network=none"], options].concat();
+        let contained = Podman::shared()?.run_with(&called, &options)?;
+        self.keep(Guest::contained(name, contained, format!("podman:{called}")))
     }
 
     fn keep(&self, guest: Guest) -> Result<Arc<Guest>> {

@@ -93,3 +93,44 @@ impl Board {
         self.entries().refused.values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pipewright_api::reason::Reason;
+
+    use super::*;
+
+    fn refused(why: &str) -> Refused {
+        let failure = |why: &str| Failure::new(Reason::NotGranted, why);
+        let whys = why.split_terminator(' ').map(|why| (why.to_owned(), failure(why))).collect();
+        Refused { runtime: Runtime::Docker, id: "a".to_owned(), name: "web".to_owned(), whys }
+    }
+
+    #[test]
+    fn what_is_told_while_it_is_read_is_read_again() {
+        let (board, subject) = (Board::default(), Subject::Container(Runtime::Docker, "a".to_owned()));
+        let key = subject.key();
+
+        board.put(subject.clone());
+        board.put(subject.clone());
+        let first = board.take(key);
+        board.put(subject.clone());
+
+        assert_eq!((first, board.take(key), board.take(key)), (Some(subject.clone()), Some(subject), None));
+        assert_ne!(key, Subject::Container(Runtime::Podman, "a".to_owned()).key());
+        assert_ne!(key, Subject::All(Runtime::Docker).key());
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_held_for_as_long_as_it_is_one() {
+        let (board, key) = (Board::default(), Uuid::nil());
+        let told = |refused| board.tell(key, refused).len();
+
+        assert_eq!([told(refused("a b")), told(refused("a b")), told(refused("a c"))], [2, 0, 1]);
+        assert_eq!(board.refused(), [refused("a c")]);
+        assert_eq!((told(refused("")), board.refused()), (0, Vec::new()));
+        assert_eq!(told(refused("a")), 1);
+        board.forget(key);
+        assert_eq!(board.refused(), []);
+    }
+}

@@ -60,6 +60,33 @@ fn containers_that_run_when_the_agent_starts_get_theirs_and_no_twin() -> Result<
 }
 
 #[test]
+fn a_container_of_podman_gets_its_link_and_takes_it_along() -> Result<()> {
+    needs!(Root, Podman, Ovs);
+    let own = Own::new("")?;
+    own.scene.agent.kill9()?;
+    let file = own.scene.host.dir().join("pwagent.toml");
+    std::fs::write(&file, own.of(CONFIG))?;
+    let options = AgentOptions::with_runtimes()?.argument("--config").argument(&file.display().to_string());
+    own.scene.agent.set_options(options);
+    own.scene.agent.start()?;
+    let label = |text: &str| format!("--label={}", own.of(text));
+    let variable =
+        format!("--env={}", own.of("pipework_cmd=BR2 -i eth2 @CONTAINER_NAME@ 198.51.100.@INSTANCE@/24"));
+    let web = own.scene.host.podman_with("web-7", &[&label(WEB), &variable])?;
+
+    let made = comes(&own, &web, 2)?;
+    own.scene.agent.crash_and_restart()?;
+    let now = comes(&own, &web, 2)?;
+
+    assert_eq!((&now[0]["id"], &now[1]["id"]), (&made[0]["id"], &made[1]["id"]));
+    assert_eq!(now[1]["spec"]["static_addresses"]["cidrs"][0], "198.51.100.7/24");
+    assert!(web.inside()?.has_link("eth1")? && web.inside()?.has_link("eth2")?);
+    web.kill()?;
+    until("the records are gone with the container", || Ok(own.scene.agent.list()?.is_empty()))?;
+    own.scene.lab.finish()
+}
+
+#[test]
 fn a_start_that_docker_could_not_tell_of_is_heard_of_when_it_is_back() -> Result<()> {
     needs!(Root, Docker, Ovs);
     let own = Own::new("")?;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::scene::{Scene, until};
 
+mod faults;
 mod life;
 mod refused;
 

@@ -66,13 +66,18 @@ impl Podman {
     }
 
     pub(super) fn run(&self, name: &str, network: Network) -> Result<Contained> {
-        let run = Run::get()?.name();
         let network = match network {
             Network::Own => "none",
             Network::Host => "host",
         };
+        self.run_with(name, &["--network", network])
+    }
+
+    /// Starts a container that sleeps, with these options of `podman run`.
+    pub(crate) fn run_with(&self, name: &str, options: &[&str]) -> Result<Contained> {
+        let run = Run::get()?.name();
         let mut start = client(&self.dir)?;
-        start.args(["run", "--detach", "--name", name, "--network", network]);
+        start.args(["run", "--detach", "--name", name]).args(options);
         start.args(["--env", &format!("{MARK}={run}"), "--cgroup-parent", &format!("/{run}")]);
         start.arg("--rootfs").arg(rootfs::shared()?).args(["/bin/sleep", "1000000"]);
         output(&mut start)?;
