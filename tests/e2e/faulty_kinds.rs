@@ -1,4 +1,5 @@
-//! Faults at each step of links that are born in their guest, on a NIC that is down until then, and on nothing.
+//! Faults at each step of links that are born in their guest, on a NIC that is down until then, and on nothing. What kills the agent on
+//! the way to a macvlan is the same for the others, which take minutes in the VM.
 
 use anyhow::Result;
 use pipewright_tests::needs;
@@ -90,22 +91,19 @@ fn an_agent_killed_at_any_step_of_the_detach_of_a_macvlan_in_a_vlan_finishes_it_
 }
 
 #[test]
-fn whichever_step_towards_an_ipvlan_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+fn whichever_step_towards_an_ipvlan_is_refused_nothing_is_left() -> Result<()> {
     needs!(Root, Ipvlan);
-    refused(IPVLAN)?;
-    killed(IPVLAN)
+    refused(IPVLAN)
 }
 
 #[test]
-fn whichever_step_towards_a_sub_interface_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+fn whichever_step_towards_a_sub_interface_is_refused_nothing_is_left() -> Result<()> {
     needs!(Root, Vlan);
-    refused(VLAN)?;
-    killed(VLAN)
+    refused(VLAN)
 }
 
 #[test]
-fn whichever_step_towards_a_dummy_is_refused_or_deadly_nothing_is_left() -> Result<()> {
+fn whichever_step_towards_a_dummy_is_refused_nothing_is_left() -> Result<()> {
     needs!(Root, Dummy);
-    refused(DUMMY)?;
-    killed(DUMMY)
+    refused(DUMMY)
 }
