@@ -5,7 +5,7 @@ CARGO ?= cargo
 SKIPS := $(CURDIR)/target/skips
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build wait-static demo test test-vm bench chaos lint lab
+.PHONY: help deps build wait-static demo test test-vm bench soak chaos lint lab
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -37,6 +37,10 @@ test-vm: deps build ## the tests that ask the kernel, in a VM with Debian's; VM_
 bench: deps ## what the agent adds to what the kernel takes; BENCH_ROWS=attach,ovs for some rows
 	$(CARGO) build --release --workspace --locked --bin pwagent --bin pwctl --bin bench
 	@target/release/bench
+
+soak: deps ## N=100000 attaches and detaches: descriptors, threads and memory of the agent
+	$(CARGO) build --release --workspace --locked --bin pwagent --bin pwctl --bin bench
+	@target/release/bench --soak $(or $(N),100000)
 
 chaos: deps build ## N=200 kills of agent, Open vSwitch, dockerd and guests under load; SEED=S for the choices of another run
 	@target/debug/chaos

@@ -9,6 +9,7 @@ mod floor;
 mod guests;
 mod rows;
 mod samples;
+mod soak;
 mod table;
 
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ struct Arguments {
     /// A third of the rounds or fewer: to see whether a change was one.
     #[arg(long)]
     quick: bool,
+    /// No row, but so many attaches and detaches, which must leave the agent as it was.
+    #[arg(long, value_name = "PAIRS")]
+    soak: Option<usize>,
     #[arg(long, hide = true)]
     serve_floor: bool,
     #[arg(long, hide = true)]
@@ -39,7 +43,10 @@ fn main() -> ExitCode {
     let outcome = if arguments.serve_floor {
         floor::process::serve(arguments.floor_ovsdb.as_deref())
     } else {
-        let measured = measure(&arguments);
+        let measured = match arguments.soak {
+            Some(pairs) => soak::run(pairs),
+            None => measure(&arguments),
+        };
         if let Ok(run) = Run::get() {
             run.bury();
         }

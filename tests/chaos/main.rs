@@ -57,11 +57,14 @@ fn run(kills: usize, seed: u64) -> Result<()> {
     let (begun, mut told) = (Instant::now(), Instant::now());
     for round in 1..=kills {
         let victim = Victim::choose(&mut rng, &world);
-        let context = || format!("kill {round}, of {victim}");
-        world.round(&mut rng, &victim, &mut tally).with_context(context)?;
-        oracle::agrees(&world).with_context(context)?;
-        if round % REACH == 0 {
-            oracle::reaches(&world).with_context(context)?;
+        let mut lives = || -> Result<()> {
+            world.round(&mut rng, &victim, &mut tally)?;
+            oracle::agrees(&world)?;
+            if round % REACH == 0 { oracle::reaches(&world) } else { Ok(()) }
+        };
+        if let Err(error) = lives() {
+            eprintln!("{}", world.shown());
+            return Err(error).with_context(|| format!("kill {round}, of {victim}"));
         }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();

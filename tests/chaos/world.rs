@@ -155,6 +155,19 @@ impl World {
         }
     }
 
+    /// The host, for a person.
+    pub(crate) fn shown(&self) -> String {
+        let told = |result: Result<String>| result.unwrap_or_else(|error| format!("{error:#}"));
+        let links = told(self.host.inside().ip("-d -br link show"));
+        let switch = told(self.host.ovs().and_then(|ovs| ovs.vsctl("show")));
+        let log = told(self.host.ovs().and_then(|ovs| {
+            let text = std::fs::read_to_string(ovs.dir().join("ovs-vswitchd.log"))?;
+            let lines: Vec<&str> = text.lines().collect();
+            Ok(lines[lines.len().saturating_sub(40)..].join("\n"))
+        }));
+        format!("{links}\n{switch}\n{log}")
+    }
+
     /// Takes everything out; nothing may be left.
     pub(crate) fn strike(self) -> Result<()> {
         for slot in self.slots.iter().filter(|slot| slot.is_wanted) {

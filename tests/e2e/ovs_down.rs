@@ -238,6 +238,28 @@ fn a_dead_ovs_vswitchd_is_named_the_attach_rolled_back_and_the_next_one_works_wh
 }
 
 #[test]
+fn a_bridge_that_is_released_while_ovs_vswitchd_is_dead_leaves_no_link_and_can_be_made_again() -> Result<()> {
+    needs!(Root, Ovs);
+    let scene = Scene::ovs()?;
+    let web = scene.host.guest("web")?;
+    let ovs = scene.host.ovs()?;
+    let before = scene.settled()?;
+    let attach = format!("attach ovs0 {} --ip 192.0.2.10/24 --vlan 100", web.reference());
+
+    scene.ctl(&attach)?;
+    ovs.kill9(Daemon::Switch)?;
+    scene.ctl(&format!("detach {}", web.reference()))?;
+    ovs.start_daemon(Daemon::Switch)?;
+    before.wait_same(&scene.host)?;
+
+    scene.ctl(&attach)?;
+    assert_eq!(our_ports(&scene.host)?, 1);
+    scene.ctl(&format!("detach {}", web.reference()))?;
+    before.wait_same(&scene.host)?;
+    scene.lab.finish()
+}
+
+#[test]
 fn a_switch_that_restarts_under_an_attachment_brings_it_back() -> Result<()> {
     needs!(Root, Ovs);
     let scene = Scene::ovs()?;

@@ -156,6 +156,9 @@ impl<H: Host> Engine<H> {
 
     /// What the kernel and Open vSwitch call by that name. A bridge of Open vSwitch that comes or goes is for a moment a
     /// link without a row: its end is waited for, or two attaches at the same time would refuse each other.
+    ///
+    /// # Errors
+    /// OVSDB_DOWN when that moment does not end: a macvlan on such a link would go with it.
     async fn decided(
         &self,
         name: &LinkName,
@@ -177,8 +180,11 @@ impl<H: Host> Engine<H> {
                 Some(_) | None => self.ovs_bridge(name, link.as_ref(), asked).await?,
             };
             let is_moving = found.is_none() && is_made(name) && link.as_ref().is_some_and(may_be_ovs);
-            if !is_moving || Instant::now() >= deadline {
+            if !is_moving {
                 return Ok((link, found));
+            }
+            if Instant::now() >= deadline {
+                return Err(not_let_go(name));
             }
             tokio::select! {
                 // Without a sender nothing changes any more; the deadline ends it.
@@ -230,6 +236,14 @@ fn no_bridge(name: &Uplink) -> Failure {
          any other has to be made first"
     );
     Failure::new(Reason::NoUplink, text)
+}
+
+fn not_let_go(name: &LinkName) -> Failure {
+    let text = format!(
+        "there is a link {name} as Open vSwitch makes them, and no bridge of that name: ovs-vswitchd has not deleted the link of \
+         a bridge that was removed; see whether it runs, then ask again. If {name} is not Open vSwitch's, say the kind"
+    );
+    Failure::new(Reason::OvsdbDown, text)
 }
 
 fn other_than_a_bridge(link: &LinkFacts) -> Failure {

@@ -68,6 +68,19 @@ impl Kernel {
         .await
     }
 
+    /// Deletes a tap: `ip tuntap del dev NAME mode tap`. Another link of that name is left.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn remove_tap(&self, name: &LinkName) -> io::Result<()> {
+        let name = name.clone();
+        self.ask(move |requests| match link::find(requests, name.as_str())? {
+            Some(found) if found.kind == "tun" => requests.request(&link::delete(found.index)).map(drop),
+            Some(_) | None => Ok(()),
+        })
+        .await
+    }
+
     /// All links of the host.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pipewright_api::net::LinkName;
 use pipewright_api::spec::SwitchKind;
 
+use crate::host::kernel::Kernel;
 use crate::step::{Port, Step, StepError};
 use crate::switches::ovs::{Ovs, OvsPort, Plug, Released, SwitchError};
 
@@ -18,7 +19,7 @@ const LET_GO: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// [`StepError::Switch`]; [`StepError::NotAsAsked`] when what was made is not what was asked for.
-pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
+pub(super) async fn take(ovs: &Ovs, kernel: &Kernel, step: &Step) -> Result<(), StepError> {
     let refused = |source| StepError::Switch { step: step.to_string(), source };
     match step {
         Step::EnsureBridge { bridge, kind: SwitchKind::Ovs, mac } => {
@@ -27,7 +28,7 @@ pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
         // What is not ours, or still has ports, is left; that is what releasing means.
         Step::ReleaseBridge { bridge, kind: SwitchKind::Ovs } => {
             match ovs.release_bridge(bridge).await.map_err(refused)? {
-                Released::Yes => let_go(ovs, bridge).await,
+                Released::Yes => let_go(ovs, kernel, bridge).await,
                 Released::Absent | Released::Foreign | Released::InUse => {}
             }
             Ok(())
@@ -58,9 +59,16 @@ pub(super) async fn take(ovs: &Ovs, step: &Step) -> Result<(), StepError> {
 }
 
 /// Waits until a bridge's own link is gone from the host. The bridge is out of the database, so an ovs-vswitchd that does
-/// not run, or hangs, deletes the link when it does run again: nothing that the caller could do.
-async fn let_go(ovs: &Ovs, bridge: &LinkName) {
+/// not run, or hangs, deletes the link when it does run again, if it is one of the kernel's datapath. One of the userspace
+/// datapath outlives an ovs-vswitchd that dies, and the next does not know of it.
+async fn let_go(ovs: &Ovs, kernel: &Kernel, bridge: &LinkName) {
     if let Err(error) = ovs.settled(Instant::now() + LET_GO).await {
+        tracing::warn!(%bridge, %error, "the bridge is released, and ovs-vswitchd has not deleted its link");
+    }
+    if ovs.bridges().iter().any(|made| made.name == bridge.as_str()) {
+        return;
+    }
+    if let Err(error) = kernel.remove_tap(bridge).await {
         tracing::warn!(%bridge, %error, "the bridge is released, but its link is still there");
     }
 }

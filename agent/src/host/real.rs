@@ -56,7 +56,8 @@ impl Host for RealHost {
                     .await
                     .map_err(|error| Refused { index: 0, error }),
                 Place::Ovs => {
-                    ovs_steps::take(&self.ovs, &run[0]).await.map_err(|error| Refused { index: 0, error })
+                    let taken = ovs_steps::take(&self.ovs, &self.kernel, &run[0]).await;
+                    taken.map_err(|error| Refused { index: 0, error })
                 }
             };
             // The kernel's visitor tells its steps apart.
