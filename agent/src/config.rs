@@ -14,6 +14,7 @@ use crate::declared;
 use crate::engine::drift::Policy;
 use crate::guests::Places;
 use crate::switches::ovs;
+use crate::telemetry::Collector;
 
 /// Plugs network links into the containers of this host.
 ///
@@ -82,6 +83,9 @@ struct Settings {
     /// Where Prometheus reads /metrics: ADDRESS:PORT, or PORT for 127.0.0.1 [default: nowhere].
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<MetricsAddress>,
+    /// Where a collector of OpenTelemetry takes spans by gRPC: http://ADDRESS:PORT [default: nowhere].
+    #[arg(long, value_name = "URL")]
+    otlp: Option<Collector>,
     /// What becomes of what others change of attachments: repair tells of it and undoes it, report only tells
     /// [default: repair].
     #[arg(long, value_name = "POLICY")]
@@ -242,6 +246,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where metrics are read; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where spans are sent; `None`: nowhere.
+    pub otlp: Option<Collector>,
 }
 
 /// Settings that cannot be.
@@ -318,6 +324,7 @@ impl Flags {
             sweep: Duration::from_secs(flags.sweep.or(file.sweep).map_or(60, NonZeroU32::get).into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             metrics: flags.metrics.or(file.metrics).map(|MetricsAddress(address)| address),
+            otlp: flags.otlp.or(file.otlp),
         })
     }
 }

@@ -3,10 +3,9 @@
 use anyhow::Context;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::api;
-use crate::config::{Config, Listen, LogFormat};
+use crate::config::{Config, Listen};
 use crate::engine::drift::Keeping;
 use crate::engine::records::Records;
 use crate::engine::{Engine, Parts, Places};
@@ -16,13 +15,14 @@ use crate::host::kernel::Kernel;
 use crate::host::real::RealHost;
 use crate::metrics::Endpoint;
 use crate::switches::ovs::Ovs;
+use crate::telemetry::Telemetry;
 
 /// Runs the agent until SIGTERM or SIGINT. `wrap` is the seam of the tests; the real agent passes the host through.
 ///
 /// # Errors
 /// When it cannot start; the text says what to do.
 pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> anyhow::Result<()> {
-    log_to_stdout(config.log_format);
+    let telemetry = Telemetry::start(config.log_format, config.otlp.as_ref())?;
     // Whatever is sent from now on is a wish to stop, also while the agent is still starting.
     let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be followed")?;
     let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be followed")?;
@@ -61,6 +61,7 @@ pub async fn run<H: Host>(config: Config, wrap: impl FnOnce(RealHost) -> H) -> a
     let reached = |listens: &[Listen]| ready(listens, metrics_at);
     api::serve(engine, config.listen, reached, stop).await?;
     tracing::info!("stopped; attachments stay as they are");
+    telemetry.end().await;
     Ok(())
 }
 
@@ -99,16 +100,4 @@ fn prepare_state_dir(dir: &std::path::Path) -> anyhow::Result<()> {
             .with_context(|| format!("state directory {name}"))?;
     }
     Ok(())
-}
-
-fn log_to_stdout(format: LogFormat) {
-    // RUST_LOG chooses more or less, as everywhere.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        // Of whom a line tells is in its one `span`.
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
-    }
 }

@@ -17,3 +17,4 @@ pub mod ovsdb;
 pub mod status;
 pub mod step;
 pub mod switches;
+pub mod telemetry;

@@ -51,6 +51,7 @@ mod scene;
 mod stopping;
 mod sudden_death;
 mod sudden_death_call;
+mod traced;
 mod traffic;
 mod vlans;
 mod waiting;
