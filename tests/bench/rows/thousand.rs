@@ -51,6 +51,8 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     lines.push(memory::resident(&arena.agent, &format!("memory with {count} attachments"), 20.0)?);
 
     lines.extend(restarts(&arena, &seats)?);
+    // The last one's connection ended with the agent that it was to.
+    arena.client = arena.connect()?;
 
     arena.detach_all(&seats, 64)?;
     arena.finish()?;
