@@ -258,7 +258,7 @@ impl<H: Host> Engine<H> {
             self.timetable.at((record.attachment.id, Errand::Lease(lease.family())), lease.renew_at());
         }
         self.announce_later(&record);
-        self.drift.stir([record.attachment.id]);
+        self.drift.made(&record);
         Ok(record)
     }
 

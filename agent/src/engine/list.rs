@@ -37,10 +37,8 @@ impl<H: Host> Engine<H> {
             .filter(|record| fits(record, &asked.filter));
         let page: Vec<&Arc<Record>> = found.by_ref().take(asked.page_size as usize).collect();
         let next = found.next().and(page.last()).map(|record| record.attachment.id);
-        let links = match page.is_empty() {
-            true => Vec::new(),
-            false => self.kernel.links().await.map_err(unreadable)?,
-        };
+        let host_ends = page.iter().filter_map(|record| record.attachment.host_ifname.clone()).collect();
+        let links = self.kernel.ports_and_bridges(host_ends).await.map_err(unreadable)?;
         let by_name: HashMap<&str, &LinkFacts> =
             links.iter().map(|link| (link.name.as_str(), link)).collect();
         let by_index: HashMap<u32, &LinkFacts> = links.iter().map(|link| (link.index, link)).collect();

@@ -1,6 +1,6 @@
 //! What is there: links of the host, and what a guest looks like from inside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -77,6 +77,26 @@ impl Kernel {
         self.ask(move |requests| match link::find(requests, name.as_str())? {
             Some(found) if found.kind == "tun" => requests.request(&link::delete(found.index)).map(drop),
             Some(_) | None => Ok(()),
+        })
+        .await
+    }
+
+    /// The links of these names, as far as they are there, and those that they are ports of. A dump of all links costs as much
+    /// for each link that nobody asked for.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn ports_and_bridges(&self, names: Vec<LinkName>) -> io::Result<Vec<LinkFacts>> {
+        self.ask(move |requests| {
+            let mut found = Vec::with_capacity(names.len() + 1);
+            for name in &names {
+                found.extend(link::find(requests, name.as_str())?);
+            }
+            let bridges: BTreeSet<u32> = found.iter().filter_map(|port| port.master).collect();
+            for index in bridges {
+                found.extend(link::at(requests, index)?);
+            }
+            Ok(found)
         })
         .await
     }

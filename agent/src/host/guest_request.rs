@@ -51,7 +51,7 @@ pub(super) fn pardon(requests: &mut Requests, step: &Step, error: KernelError) -
         Step::RestoreRoute(_) if error.errno == libc::EEXIST => true,
         // Over a link that is gone or down there are no routes: the kernel itself would have removed it.
         Step::RestoreRoute(saved) => match saved_route::oif(saved)? {
-            Some(oif) => !link::is_up(requests, oif)?,
+            Some(oif) => !link::at(requests, oif)?.is_some_and(|link| link.up),
             None => false,
         },
         _ => false,

@@ -214,25 +214,25 @@ impl LinkFacts {
 /// The kernel's refusal.
 pub(super) fn find(requests: &mut Requests, name: &str) -> Result<Option<LinkFacts>, KernelError> {
     let mut message = LinkMessage::default();
-    message.attributes = vec![LinkAttribute::IfName(name.to_owned()), without_statistics()];
-    match requests.request(&Request::new(RouteNetlinkMessage::GetLink(message), 0)) {
-        Ok(replies) => Ok(LinkFacts::of_replies(&replies)),
-        Err(error) if error.errno == libc::ENODEV => Ok(None),
-        Err(error) => Err(error),
-    }
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    get(requests, message)
 }
 
-/// Whether there is a link of that number, and up.
+/// The link of that number; `None` when there is none.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(super) fn is_up(requests: &mut Requests, index: u32) -> Result<bool, KernelError> {
+pub(super) fn at(requests: &mut Requests, index: u32) -> Result<Option<LinkFacts>, KernelError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    message.attributes = vec![without_statistics()];
+    get(requests, message)
+}
+
+fn get(requests: &mut Requests, mut message: LinkMessage) -> Result<Option<LinkFacts>, KernelError> {
+    message.attributes.push(without_statistics());
     match requests.request(&Request::new(RouteNetlinkMessage::GetLink(message), 0)) {
-        Ok(replies) => Ok(LinkFacts::of_replies(&replies).is_some_and(|link| link.up)),
-        Err(error) if error.errno == libc::ENODEV => Ok(false),
+        Ok(replies) => Ok(LinkFacts::of_replies(&replies)),
+        Err(error) if error.errno == libc::ENODEV => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -46,6 +46,7 @@ const HEAPS: usize = 4;
 const LINK_BODY: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_GROUP: u16 = 27;
+const IFLA_LINK_NETNSID: u16 = 37;
 
 /// Where something was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,10 +55,21 @@ pub struct Stir {
     pub is_anywhere: bool,
     /// Addresses, routes, rules or queues of the host.
     pub in_host: bool,
-    /// Links of the host, by name and link group.
-    pub links: BTreeSet<(String, u32)>,
+    /// Links of the host.
+    pub links: BTreeSet<StirredLink>,
     /// Guests, by the numbers of their namespaces.
     pub guests: BTreeSet<i32>,
+}
+
+/// A link of the host as an event told of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StirredLink {
+    /// Its name.
+    pub name: String,
+    /// Its link group.
+    pub group: u32,
+    /// The number of the namespace where its other end is.
+    pub guest: Option<i32>,
 }
 
 impl Stir {
@@ -175,7 +187,9 @@ impl Stir {
             // Of somebody else's links, only one under the name of ours is of interest, and a bridge's word has no group.
             let is_noted = group == 0 || mark::is_ours(group);
             if let Some(name) = attribute(attributes, IFLA_IFNAME).filter(|_| is_noted) {
-                self.links.insert((read_text(name), group));
+                let guest = attribute(attributes, IFLA_LINK_NETNSID).and_then(read_u32);
+                let guest = guest.map(u32::cast_signed).filter(|number| *number >= 0);
+                self.links.insert(StirredLink { name: read_text(name), group, guest });
             }
         }
     }

@@ -11,12 +11,18 @@ use tokio::io::unix::AsyncFd;
 /// `SO_NETNS_COOKIE` of asm-generic/socket.h; the libc crate does not have it.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// Gives all threads two arenas of malloc(3). A thread that lives for one operation would get one of its own otherwise, up to
-/// eight a processor, each of which keeps what it once needed.
+/// Gives all threads two arenas of malloc(3), and what is large a mapping of its own that ends with it. A thread that lives for
+/// one operation would get an arena of its own otherwise, up to eight a processor; and an arena keeps what it once needed, such
+/// as a long list's answer.
 #[cfg(target_env = "gnu")]
 pub fn share_arenas() {
-    // SAFETY: mallopt(3) takes two numbers and is called before there are other threads.
-    let _is_known = unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+    const LARGE: libc::c_int = 64 << 10;
+    for (what, value) in
+        [(libc::M_ARENA_MAX, 2), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)]
+    {
+        // SAFETY: mallopt(3) takes two numbers and is called before there are other threads.
+        let _is_known = unsafe { libc::mallopt(what, value) };
+    }
 }
 
 /// The cookie of the network namespace that a socket belongs to. Cookies are not reused until the host reboots.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pipewright_api::attachment::{Drift, State};
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::pace::Looked;
 use super::{Known, Policy};
 use crate::engine::records::{Record, Write};
 use crate::engine::{AT_ONCE, Engine};
-use crate::host::stir::Stir;
+use crate::host::stir::{Stir, StirredLink};
 use crate::host::{Host, mark};
 use crate::step::{Far, Step};
 
@@ -24,6 +25,8 @@ const ROWS: Duration = Duration::from_millis(200);
 const LOST: Duration = Duration::from_secs(5);
 /// While others attach, the time of a look is seen to again after this.
 const BUSY: Duration = Duration::from_millis(100);
+/// Between two looks that can wait: whoever attaches a thousand links shall not have them all looked at in the next second.
+const ECHOES: Duration = Duration::from_millis(50);
 /// A second difference may come to light when the first is repaired: a link that is down shows no routes.
 const ROUNDS: usize = 3;
 
@@ -115,13 +118,18 @@ impl<H: Host> Engine<H> {
             let there = heap.guests.iter().filter_map(|number| known.guests.get(number));
             ids.extend(there.flatten().copied());
         }
-        let named = heap.links.iter().filter_map(|(name, _)| self.shelf.by_host_end(name));
-        ids.extend(named.map(|record| record.attachment.id));
+        for link in &heap.links {
+            let Some(record) = self.shelf.by_host_end(&link.name) else { continue };
+            ids.insert(record.attachment.id);
+            if let Some(number) = link.guest {
+                self.drift.known().follow(number, record.attachment.id);
+            }
+        }
         // A link of ours that somebody renamed has its group still; and of bridges only their names are known.
-        let is_renamed = |(name, group): &&(String, u32)| {
-            mark::is_of_attachment(*group) && self.shelf.by_host_end(name).is_none()
+        let is_renamed = |link: &&StirredLink| {
+            mark::is_of_attachment(link.group) && self.shelf.by_host_end(&link.name).is_none()
         };
-        let renamed: BTreeSet<u32> = heap.links.iter().filter(is_renamed).map(|(_, group)| *group).collect();
+        let renamed: BTreeSet<u32> = heap.links.iter().filter(is_renamed).map(|link| link.group).collect();
         if heap.in_host || !renamed.is_empty() {
             let (records, _) = self.shelf.attachments();
             let is_meant = |record: &&Arc<Record>| {
@@ -134,18 +142,32 @@ impl<H: Host> Engine<H> {
 
     /// Begins the looks whose time has come, and says when the next has.
     fn look_at_due(self: &Arc<Self>) -> Option<Instant> {
-        let is_busy = self.turns.available_permits() < AT_ONCE as usize;
+        let is_free = |turns: &Semaphore| turns.available_permits() == AT_ONCE as usize;
+        let is_busy = !is_free(&self.turns) || !is_free(&self.exits);
         let now = Instant::now();
         let mut known = self.drift.known();
-        let due: Vec<Uuid> =
-            known.paces.iter_mut().filter_map(|(id, pace)| pace.begin(now, is_busy).then_some(*id)).collect();
-        let next = known.paces.values().filter_map(super::pace::Pace::due).min();
+        let Known { paces, next_echo, .. } = &mut *known;
+        let mut due = Vec::new();
+        let mut next: Option<Instant> = None;
+        for (id, pace) in paces {
+            let is_held = pace.is_echo() && next_echo.is_some_and(|next| now < next);
+            if !is_held && pace.begin(now, is_busy) {
+                if pace.is_echo() {
+                    *next_echo = Some(now + ECHOES);
+                }
+                due.push(*id);
+            } else if let Some(waits) = pace.due() {
+                let until = next_echo.filter(|_| pace.is_echo()).unwrap_or(now + BUSY);
+                let waits = if waits <= now { until } else { waits };
+                next = Some(next.map_or(waits, |next| next.min(waits)));
+            }
+        }
         drop(known);
         for id in due {
             let engine = Arc::clone(self);
             tokio::spawn(async move { engine.look_at_one(id).await });
         }
-        next.map(|next| if next <= now { now + BUSY } else { next })
+        next
     }
 
     async fn look_at_one(&self, id: Uuid) {
@@ -323,6 +345,11 @@ fn is_in_host(record: &Record) -> bool {
 }
 
 impl Known {
+    /// From now on, events of the guest with that number lead to an attachment.
+    pub(super) fn follow(&mut self, guest: i32, id: Uuid) {
+        self.guests.entry(guest).or_default().insert(id);
+    }
+
     fn forget(&mut self, id: Uuid) {
         self.paces.remove(&id);
         self.guests.retain(|_, ids| {

@@ -49,7 +49,7 @@ impl<H: Host> Engine<H> {
     pub(super) async fn follow_ends(&self, id: Uuid, opened: &Opened) {
         for netns in std::iter::once(&opened.near).chain(&opened.peer) {
             match self.kernel.netns_id(netns).await {
-                Ok(number) => drop(self.drift.known().guests.entry(number).or_default().insert(id)),
+                Ok(number) => self.drift.known().follow(number, id),
                 Err(error) => tracing::debug!(attachment = %id, %error, "its guest has no number"),
             }
         }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use self::orphans::Orphan;
 use self::pace::Pace;
+use super::records::Record;
 
 mod compare;
 mod keep;
@@ -64,6 +65,8 @@ pub(super) struct Drifts {
 #[derive(Debug, Default)]
 struct Known {
     paces: HashMap<Uuid, Pace>,
+    /// When a look may begin that can wait.
+    next_echo: Option<Instant>,
     /// Whose links are in a guest, by the number of its namespace.
     guests: BTreeMap<i32, BTreeSet<Uuid>>,
     /// What the last sweep saw.
@@ -79,6 +82,19 @@ impl Drifts {
     fn known(&self) -> MutexGuard<'_, Known> {
         // Each change is one insertion or removal.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has an attachment that the agent just made looked at by and by. Where its guest is, the event of its host's end
+    /// tells, or it is known.
+    pub(super) fn made(&self, record: &Record) {
+        let id = record.attachment.id;
+        let mut known = self.known();
+        known.paces.entry(id).or_default().made(Instant::now());
+        if let Some(guest) = record.netns_id {
+            known.follow(guest, id);
+        }
+        drop(known);
+        self.stirred.notify_one();
     }
 
     /// Has attachments looked at soon.

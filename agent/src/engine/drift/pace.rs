@@ -15,13 +15,19 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 const HELD: Duration = Duration::from_secs(60);
 /// Repairs in a row from which on an attachment is said to be flapping.
 const FLAPPING: u32 = 3;
-/// How long a look waits while others attach.
+/// How long a look waits while others attach or detach; one that nothing but the making of the attachment called for waits longer.
 const GIVES_WAY: Duration = Duration::from_millis(500);
+const GIVES_WAY_LONG: Duration = Duration::from_secs(5);
+/// Events of what the agent itself made are heard until then.
+const ECHO: Duration = Duration::from_millis(400);
 
 /// The pace of one attachment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     due: Option<Instant>,
+    /// Nothing but what the agent itself made calls for the look that is due.
+    is_echo: bool,
+    made: Option<Instant>,
     is_looked_at: bool,
     looked: Option<Instant>,
     rest: Duration,
@@ -42,8 +48,16 @@ pub(super) enum Looked {
 }
 
 impl Pace {
+    /// The agent made it, and has read it back.
+    pub(super) fn made(&mut self, now: Instant) {
+        self.made = Some(now);
+        self.stir(now);
+    }
+
     /// Something was changed where it is.
     pub(super) fn stir(&mut self, now: Instant) {
+        let may_be_echo = self.made.is_some_and(|made| now.saturating_duration_since(made) < ECHO);
+        self.is_echo = may_be_echo && (self.is_echo || self.due.is_none());
         let since = self.looked.map(|looked| now.saturating_duration_since(looked));
         if since.is_some_and(|since| since > self.rest * 2) {
             self.rest = Duration::ZERO;
@@ -58,9 +72,18 @@ impl Pace {
         self.due.filter(|_| !self.is_looked_at)
     }
 
+    /// Whether it can wait: what it shows was read back when it was made.
+    pub(super) fn is_echo(&self) -> bool {
+        self.is_echo
+    }
+
     /// Whether its time has come; then somebody looks. While others attach it waits a little.
     pub(super) fn begin(&mut self, now: Instant, is_busy: bool) -> bool {
-        let grace = if is_busy { GIVES_WAY } else { Duration::ZERO };
+        let grace = match (is_busy, self.is_echo) {
+            (false, _) => Duration::ZERO,
+            (true, false) => GIVES_WAY,
+            (true, true) => GIVES_WAY_LONG,
+        };
         let is_due = self.due().is_some_and(|due| due + grace <= now);
         if is_due {
             (self.due, self.is_looked_at) = (None, true);
@@ -196,6 +219,18 @@ mod tests {
         pace.end(start + SETTLE, Looked::Differs);
 
         assert_eq!(pace.due(), Some(start + SETTLE + LONGEST));
+    }
+
+    #[test]
+    fn what_follows_the_making_can_wait_and_a_later_change_cannot() {
+        let (start, mut pace) = (Instant::now(), Pace::default());
+        pace.made(start);
+        pace.stir(start + ms(150));
+        assert!(pace.is_echo() && !pace.begin(start + SETTLE + GIVES_WAY, true));
+
+        pace.stir(start + ECHO);
+
+        assert!(!pace.is_echo() && pace.begin(start + SETTLE + GIVES_WAY, true));
     }
 
     #[test]
