@@ -282,3 +282,49 @@ fn a_switch_that_restarts_under_an_attachment_brings_it_back() -> Result<()> {
     }
     scene.lab.finish()
 }
+
+#[test]
+fn a_frozen_ovs_vswitchd_is_waited_for_and_one_that_stays_so_is_named() -> Result<()> {
+    needs!(Root, Ovs);
+    let scene = Scene::ovs()?;
+    let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
+    let ovs = scene.host.ovs()?;
+    let before = Snapshot::take(&scene.host)?;
+    let attach = |guest: &Guest, last: u8| {
+        format!("attach {FOREIGN} {} --ip 192.0.2.{last}/24 --vlan 100", guest.reference())
+    };
+
+    // For a moment, and longer than the agent waits; an answer would mean that the port is there.
+    let answers = std::thread::scope(|scope| -> Result<Vec<_>> {
+        ovs.stop(Daemon::Switch)?;
+        let agent = &scene.agent;
+        let asked: Vec<_> = [attach(&web, 10), attach(&db, 20)]
+            .into_iter()
+            .map(|line| scope.spawn(move || agent.ctl(&line)))
+            .collect();
+        let end = Instant::now() + Duration::from_secs(10);
+        while our_ports(&scene.host)? < 2 {
+            ensure!(Instant::now() < end, "the ports are not in the database");
+        }
+        let is_early = asked.iter().any(std::thread::ScopedJoinHandle::is_finished);
+        ovs.cont(Daemon::Switch)?;
+        ensure!(!is_early, "an attach was answered before the switch had the port");
+        asked.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?).collect()
+    })?;
+    assert!(answers.iter().all(|answer| answer.code == 0), "{answers:?}");
+    assert!(reach::ping(&web.inside()?, "192.0.2.20".parse()?)?);
+    scene.ctl(&format!("detach {}", db.reference()))?;
+
+    ovs.stop(Daemon::Switch)?;
+    let refused = scene.agent.ctl(&attach(&db, 20))?;
+    ovs.cont(Daemon::Switch)?;
+    ask::refused(refused, "OVSDB_DOWN", &["ovs-vswitchd"]);
+    assert_eq!(our_ports(&scene.host)?, 1);
+    scene.ctl(&attach(&db, 20))?;
+    assert!(reach::ping(&web.inside()?, "192.0.2.20".parse()?)?);
+    for guest in [&web, &db] {
+        scene.ctl(&format!("detach {}", guest.reference()))?;
+    }
+    before.wait_same(&scene.host)?;
+    scene.lab.finish()
+}

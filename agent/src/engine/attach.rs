@@ -192,9 +192,11 @@ impl<H: Host> Engine<H> {
         let guest = entered.guest.identity.clone();
         let peer = entered.far(&wish.spec)?;
         let far = peer.as_ref().map(|peer| (peer.guest.clone(), peer.ifname.clone()));
-        // What waits stays of its kind, whatever the uplink is by now.
+        // What waits stays of its kind, whatever the uplink is by now, and has its names again, unless others took them.
         let kind = waiting.and_then(|record| record.attachment.spec.kind).or(wish.spec.kind);
-        let wanted = AttachmentSpec { kind, ..wish.spec.clone() };
+        let host_ifname = waiting.and_then(|record| record.attachment.host_ifname.clone());
+        let host_ifname = host_ifname.or_else(|| wish.spec.host_ifname.clone());
+        let wanted = AttachmentSpec { kind, host_ifname, ..wish.spec.clone() };
         let ground = self.ground(&wanted, guest.clone(), entered.facts.clone(), peer).await?;
         let alias = mark::alias(id, &wish.spec.ifname, wish.fleet.as_ref(), &guest);
         let derived = Derived { id, host_end: mark::host_end(id), mac: mark::mac(id), alias };

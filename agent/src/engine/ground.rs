@@ -217,7 +217,12 @@ impl<H: Host> Engine<H> {
             asked == Some(SwitchKind::Ovs) || (asked.is_none() && name.as_str().starts_with("ovs"));
         let bridge = match self.ovs.bridge(name).await {
             Ok(bridge) => bridge,
-            Err(SwitchError::Down { .. }) if !link.map_or(may_be_made, may_be_ovs) => None,
+            // Its database is away, or is none that we can read.
+            Err(SwitchError::Down { .. } | SwitchError::Refused { .. })
+                if !link.map_or(may_be_made, may_be_ovs) =>
+            {
+                None
+            }
             Err(error) => return Err(error.into()),
         };
         let mtu = link.map_or(Mtu::ETHERNET.get(), |link| link.mtu);

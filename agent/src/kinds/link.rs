@@ -38,8 +38,9 @@ impl<'a> Link<'a> {
         }
         let host_end = spec.host_ifname.clone().unwrap_or(derived.host_end);
         if ground.host_ifname_taken {
-            let text =
-                format!("this host has a link {host_end} already; choose another name with --host-ifname");
+            let text = format!(
+                "this host has a link {host_end} already; remove it, or choose another name with --host-ifname"
+            );
             return Err(Failure::new(Reason::IfnameTaken, text));
         }
         let mtu = match (spec.mtu, ground.room()) {

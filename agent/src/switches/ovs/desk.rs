@@ -78,7 +78,9 @@ impl Desk {
             _ if live.is_synced => Ok(()),
             Some(details) => Err(SwitchError::Refused {
                 what: "cannot watch the Open_vSwitch database".to_owned(),
-                details: details.clone(),
+                details: format!(
+                    "{details}; if it is of an older Open vSwitch, `ovsdb-client convert` it to the schema of this one"
+                ),
             }),
             None => {
                 Err(SwitchError::Down { cause: format!("lost OVSDB at {} again", self.client.endpoint()) })

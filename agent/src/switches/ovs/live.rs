@@ -192,10 +192,11 @@ impl Live {
         self.interfaces.get(port.interfaces.first()?)
     }
 
-    /// The `next_cfg` that stands for the attachment's port: its last change, or all that is known to be asked.
+    /// The `next_cfg` that stands for the attachment's port: its last change, or all that is known to be asked. A database
+    /// that was put back from a copy counts on from before that change.
     pub(super) fn commit_of(&self, id: Uuid) -> i64 {
         let asked = self.root.as_ref().map_or(0, |(_, root)| root.next_cfg);
-        self.commits.get(&id).copied().unwrap_or(asked)
+        self.commits.get(&id).map_or(asked, |&commit| commit.min(asked))
     }
 
     /// Whether ovs-vswitchd has acted on everything up to this `next_cfg`.
@@ -291,6 +292,25 @@ mod tests {
             }
             model
         })
+    }
+
+    #[test]
+    fn a_database_that_counts_on_from_an_earlier_copy_is_not_waited_for() {
+        let copy = LiveCopy::new();
+        let root = |next_cfg: i64| {
+            let row = json!({"cur_cfg": next_cfg, "next_cfg": next_cfg, "ovs_version": "", "datapath_types": "",
+                "iface_types": ""});
+            let tables = json!({"Open_vSwitch": {row_id(0, 0).to_string(): {"new": row}}});
+            serde_json::value::to_raw_value(&tables).unwrap()
+        };
+        let mut feed = Feed(Arc::clone(&copy));
+        feed.replaced(&root(7)).unwrap();
+        copy.note_commit(Uuid::max(), Some(7));
+
+        feed.replaced(&root(3)).unwrap();
+
+        let live = copy.read();
+        assert!(live.has_done(live.commit_of(Uuid::max())));
     }
 
     proptest! {
