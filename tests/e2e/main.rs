@@ -7,6 +7,7 @@ mod agent_life;
 mod announced;
 mod ask;
 mod bridge_vlans;
+mod clock;
 mod containers;
 mod defect;
 mod dhcp;

@@ -39,6 +39,8 @@ pub enum Need {
     Tcpdump,
     /// NICs and radios that are there for tests, in the machine's own namespace: those of the VM.
     SpareNic,
+    /// A clock that may be set: the VM's.
+    OwnClock,
     /// `iw`.
     Iw,
 }
@@ -71,10 +73,11 @@ impl Need {
                 .map(|said| ("kernel-lacks-netem", format!("no netem here: {said}"))),
             Self::Dhcp => runs("dnsmasq", &["--version"]).map(|why| ("no-dhcp", why)),
             Self::Strace => runs("strace", &["-qq", "true"]).map(|why| ("no-strace", why)),
-            Self::SpareNic if std::env::var_os("PIPEWRIGHT_VM").is_some() => None,
+            Self::SpareNic | Self::OwnClock if std::env::var_os("PIPEWRIGHT_VM").is_some() => None,
             Self::SpareNic => {
                 Some(("no-spare-nic", "NICs of the machine's own are lent in the VM".to_owned()))
             }
+            Self::OwnClock => Some(("no-own-clock", "the time of day is set in the VM".to_owned())),
             Self::Iw => runs("iw", &["--version"]).map(|why| ("no-iw", why)),
             Self::Tcpdump => runs("tcpdump", &["--version"]).map(|why| ("no-tcpdump", why)),
         }

@@ -85,7 +85,8 @@ pub(super) fn record(
         leases: Vec::new(),
         changing: None,
         follows: false,
-        gone_since: None,
+        missed_since: None,
+        first_revision: 0,
     }
 }
 
@@ -102,4 +103,5 @@ pub(super) fn go_on(record: &mut Record, before: &Record) {
     record.plan.extend(added);
     record.show_plan();
     record.follows = before.follows;
+    record.first_revision = before.first_revision;
 }

@@ -2,7 +2,6 @@
 //! the attachment should be is compared with what it is.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use pipewright_api::attachment::{GuestIdentity, State};
 use pipewright_api::reason::{Failure, Reason};
@@ -142,12 +141,12 @@ impl<H: Host> Engine<H> {
     /// Its guest does not run, or runs again.
     async fn remember(&self, id: Uuid) {
         let Some((_lock, record)) = self.hold(id).await else { return };
-        let is_known = record.attachment.waiting == STOPPED && record.gone_since.is_none();
+        let is_known = record.attachment.waiting == STOPPED && record.missed_since.is_none();
         if record.attachment.state != State::Waiting || is_known {
             return;
         }
         let mut record = (*record).clone();
-        record.gone_since = None;
+        record.missed_since = None;
         STOPPED.clone_into(&mut record.attachment.waiting);
         self.write_down(record, STOPPED).await;
     }
@@ -158,9 +157,8 @@ impl<H: Host> Engine<H> {
         if record.attachment.state != State::Waiting {
             return;
         }
-        let since = record.gone_since.unwrap_or_else(SystemTime::now);
-        // A clock that was set back begins anew.
-        let waited = since.elapsed().unwrap_or(Duration::ZERO);
+        let since = record.missed_since.unwrap_or_else(now);
+        let waited = now().saturating_sub(since);
         let Some(rest) = self.recreate_within.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
             tracing::info!(attachment = %id, guest = %record.asked.guest, "{DELETED}");
             self.meters.followed("removed");
@@ -168,9 +166,9 @@ impl<H: Host> Engine<H> {
             let _told = self.remove(&record, record.request, Some(DELETED), None).await;
             return;
         };
-        if record.gone_since.is_none() {
+        if record.missed_since.is_none() {
             let mut record = (*record).clone();
-            record.gone_since = Some(since);
+            record.missed_since = Some(since);
             DELETED.clone_into(&mut record.attachment.waiting);
             self.write_down(record, DELETED).await;
         }

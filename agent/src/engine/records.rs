@@ -9,7 +9,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::SystemTime;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use pipewright_api::attachment::Attachment;
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::dhcp::Moment;
 use crate::dhcp::given::Given;
 use crate::engine::operations::Operation;
 use crate::step::Step;
@@ -57,9 +57,13 @@ pub struct Record {
     /// It was attached once, and outlives its guest.
     #[serde(default)]
     pub follows: bool,
-    /// Since when its runtime knows no guest of that id or name; only while it waits.
+    /// Since when its runtime knows no guest of that id or name; only while it waits, and until the host starts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gone_since: Option<SystemTime>,
+    pub missed_since: Option<Moment>,
+    /// The revision with which it was first put up: of two attachments the later one has the higher, whatever the time of
+    /// day was then.
+    #[serde(default)]
+    pub first_revision: u64,
 }
 
 /// A bridge that a fleet wants.
@@ -137,8 +141,10 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// A record that we do not understand.
-    #[error("state directory {dir}: record {key} does not parse: {source}; nothing was changed")]
+    /// A record that we do not understand, such as one with a step of a newer agent.
+    #[error(
+        "state directory {dir}: record {key} does not parse: {source}; nothing was changed, run the agent that wrote it"
+    )]
     Strange {
         /// The directory.
         dir: String,
@@ -317,7 +323,11 @@ impl Tables {
         let read = |entry: fjall::Guard| {
             let (key, bytes) =
                 entry.into_inner().map_err(|source| StoreError::Broken { dir: dir(), source })?;
-            let key = || String::from_utf8_lossy(&key).into_owned();
+            let key = || match Uuid::from_slice(&key) {
+                Ok(id) => id.to_string(),
+                // A switch's is its name, which is shorter.
+                Err(_) => String::from_utf8_lossy(&key).into_owned(),
+            };
             serde_json::from_slice(&bytes).map_err(|source| StoreError::Strange {
                 dir: dir(),
                 key: key(),

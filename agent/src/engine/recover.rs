@@ -33,6 +33,13 @@ impl<H: Host> Engine<H> {
             let begun = attachments.iter_mut().filter(|record| record.attachment.state == State::Attaching);
             begun.for_each(|record| record.attachment.state = State::Attached);
             attachments.iter_mut().for_each(Record::outlive_host);
+            // Their clock began anew with the host.
+            let missed = attachments.iter_mut().filter(|record| record.missed_since.is_some());
+            let anew = missed.map(|record| {
+                record.missed_since = None;
+                Write::Attachment(Box::new(record.clone()))
+            });
+            self.records.settle(anew.collect()).await?;
         }
         let records: Vec<Arc<Record>> =
             attachments.into_iter().map(|record| self.shelf.put(record, Some("the agent started"))).collect();

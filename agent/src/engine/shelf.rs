@@ -84,8 +84,11 @@ impl Shelf {
     ///
     /// # Errors
     /// IFNAME_TAKEN; UPLINK_BUSY when one takes a link away that the other needs.
-    pub(super) fn claim(&self, record: Record, cause: Option<&str>) -> Result<Arc<Record>, Failure> {
+    pub(super) fn claim(&self, mut record: Record, cause: Option<&str>) -> Result<Arc<Record>, Failure> {
         let mut inner = self.lock();
+        if record.first_revision == 0 {
+            record.first_revision = inner.revision + 1;
+        }
         let Record { attachment, .. } = &record;
         if let Some(name) = &attachment.host_ifname
             && let Some(other) = inner.host_ends.get(name).filter(|&&other| other != attachment.id)

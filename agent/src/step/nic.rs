@@ -29,7 +29,7 @@ pub struct Nic {
 /// What the kernel forgets of a link that leaves its namespace, and what a guest can change of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NicState {
-    /// When that was seen, in seconds since 1970: addresses that do not last for ever have lasted on.
+    /// When that was seen, in seconds since the host's start: addresses that do not last for ever have lasted on.
     pub seen_at: u64,
     /// Its number, which programs of the host may have noted.
     pub index: u32,

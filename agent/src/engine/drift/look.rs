@@ -118,7 +118,7 @@ impl<H: Host> Engine<H> {
             let (own, other_one) = (&record.attachment, &other.attachment);
             other_one.id != own.id
                 && other_one.guest.netns_cookie == own.guest.netns_cookie
-                && other_one.created_at > own.created_at
+                && other.first_revision > record.first_revision
                 && matches!(other_one.state, State::Attaching | State::Attached)
                 && other.has_default_route(is_ipv6)
         })

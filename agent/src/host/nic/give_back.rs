@@ -1,12 +1,13 @@
 //! Back to the host: from the guest, or from wherever the kernel put the NIC when its guest died; then as it was. What is as it
 //! was already is left alone, so it can be done again after it was interrupted anywhere.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::link::{self, NicLink, UP};
 use super::{Radios, objects, settings};
+use crate::host::dhcp::now;
 use crate::host::link::change;
 use crate::host::netlink::{Answer, KernelError, Request, Requests};
 use crate::host::way::Home;
@@ -197,8 +198,7 @@ fn missing_addresses(
     nic: &Nic,
     index: u32,
 ) -> Result<Vec<(Vec<Request>, bool)>, KernelError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let elapsed = u32::try_from(now.saturating_sub(nic.found.seen_at)).unwrap_or(u32::MAX);
+    let elapsed = u32::try_from(now().as_secs().saturating_sub(nic.found.seen_at)).unwrap_or(u32::MAX);
     let there = objects::addresses(host, index)?;
     let there = there.iter().map(objects::address_of).collect::<Result<Vec<_>, _>>()?;
     let mut missing = Vec::new();

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use pipewright_api::net::{LinkName, MacAddr};
 
 use super::link::{self, NicLink};
 use super::objects::{self, Found};
 use super::{Radios, settings, users};
+use crate::host::dhcp::now;
 use crate::host::hardware::Hardware;
 use crate::host::kernel::Kernel;
 use crate::host::netlink::{KernelError, Requests};
@@ -101,9 +101,8 @@ fn look(requests: &mut Requests, name: &str) -> Result<Result<NicFacts, Obstacle
         let why = format!("it would be lost; remove it first with `tc qdisc del dev {name} root`");
         return Ok(Err(Obstacle::busy(format!("qdisc {kind}"), why)));
     }
-    let seen_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let state = NicState {
-        seen_at,
+        seen_at: now().as_secs(),
         index,
         mac,
         mtu: nic.facts.mtu,
