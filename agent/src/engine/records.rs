@@ -390,3 +390,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
