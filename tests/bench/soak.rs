@@ -49,11 +49,14 @@ fn soak(arena: Arena, pairs: usize) -> Result<()> {
         end = Some(held);
     }
     println!("{table}");
+    // First, so that what grew is the last thing said, and not below a log of every attach.
+    drop(guests);
+    arena.finish()?;
     let (warm, end) = warm.zip(end).context("nobody looked")?;
     ensure!(end.descriptors <= base.descriptors, "descriptors: {} → {}", base.descriptors, end.descriptors);
     ensure!(end.threads <= base.threads, "threads: {} → {}", base.threads, end.threads);
     ensure!(end.resident <= warm * SLACK, "memory: {warm:.1} → {:.1} MB", end.resident);
-    arena.finish()
+    Ok(())
 }
 
 fn attach_and_detach(arena: &Arena, seats: &[Seat], pairs: usize) -> Result<()> {
