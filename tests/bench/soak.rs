@@ -9,6 +9,7 @@ use pipewright_tests::{Agent, AgentOptions};
 
 use crate::arena::Arena;
 use crate::guests::{Guests, Seat};
+use crate::rows::memory::megabytes;
 
 /// Calls open at once.
 const AT_ONCE: usize = 8;
@@ -83,12 +84,10 @@ struct Held {
 impl Held {
     fn by(agent: &Agent) -> Result<Self> {
         let pid = agent.pid().context("the agent ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(Self {
             descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
             threads: std::fs::read_dir(format!("/proc/{pid}/task"))?.count(),
-            resident: resident.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0,
+            resident: megabytes(agent, "VmRSS")?,
             disk: size(&agent.state_dir())? as f64 / f64::from(1 << 20),
         })
     }

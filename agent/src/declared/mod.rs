@@ -89,18 +89,8 @@ impl Container {
     /// Whether a line means this container, by a name that it has for itself.
     fn is_meant(&self, guest: &GuestRef) -> bool {
         let GuestIdentity { id, name, .. } = &self.identity;
-        match guest {
-            GuestRef::Docker(word) | GuestRef::Podman(word) | GuestRef::Bare(word) => {
-                word == name || *word == self.hostname || is_id(word, id)
-            }
-            GuestRef::Lxc(_)
-            | GuestRef::Containerd(_)
-            | GuestRef::Crio(_)
-            | GuestRef::Machined(_)
-            | GuestRef::Pid(_)
-            | GuestRef::NetnsName(_)
-            | GuestRef::NetnsPath(_) => false,
-        }
+        let is_its = |word: &str| word == name || word == self.hostname || is_id(word, id);
+        guest.container_word().is_some_and(is_its)
     }
 }
 

@@ -120,12 +120,16 @@ impl<H: Host> Engine<H> {
         self.write_down(record, why).await;
     }
 
-    /// Puts up a changed record of one that waits, and writes it.
+    /// Puts up a changed record, and writes it.
     pub(super) async fn write_down(&self, record: Record, cause: &str) {
         let record = self.shelf.put(record, Some(cause));
-        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await
-        {
-            tracing::error!(attachment = %record.attachment.id, "{failure}");
+        self.write(&record).await;
+    }
+
+    /// Writes a record that was put up. That the store does not take it is in the log: the shelf is right all the same.
+    pub(super) async fn write(&self, record: &Record) {
+        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new(record.clone()))]).await {
+            tracing::error!(attachment = %record.attachment.id, guest = %record.asked.guest, "{failure}");
         }
     }
 }

@@ -16,16 +16,7 @@ pub(super) struct Followed<'a> {
 
 impl<'a> Followed<'a> {
     fn new(was: &'a GuestIdentity, asked: &GuestRef) -> Self {
-        let is_name = match asked {
-            GuestRef::Docker(word) | GuestRef::Podman(word) | GuestRef::Bare(word) => *word == was.name,
-            GuestRef::Lxc(_)
-            | GuestRef::Containerd(_)
-            | GuestRef::Crio(_)
-            | GuestRef::Machined(_)
-            | GuestRef::Pid(_)
-            | GuestRef::NetnsName(_)
-            | GuestRef::NetnsPath(_) => false,
-        };
+        let is_name = asked.container_word() == Some(was.name.as_str());
         Self { was, name: is_name.then_some(was.name.as_str()) }
     }
 

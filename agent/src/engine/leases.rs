@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Engine;
 use crate::dhcp::Moment;
 use crate::dhcp::given::{Client, Family, Given};
-use crate::engine::records::{Record, Write};
+use crate::engine::records::Record;
 use crate::engine::timetable::Errand;
 use crate::host::Host;
 use crate::host::dhcp::{Outcome, now, seed};
@@ -155,11 +155,7 @@ impl<H: Host> Engine<H> {
         }
         let mut record = record.clone();
         record.hold(family, lease);
-        let record = self.shelf.put(record, Some(cause));
-        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await
-        {
-            tracing::error!(attachment = %id, %guest, "{failure}");
-        }
+        self.write_down(record, cause).await;
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
 use crate::host::kernel::Kernel;
-use crate::host::link::{RTM_DELLINK, RTM_NEWLINK};
+use crate::host::link::{self, RTM_DELLINK, RTM_NEWLINK};
 use crate::host::mark;
 use crate::host::message::{attribute, messages, read_text, read_u32};
 use crate::host::sys;
@@ -42,11 +42,6 @@ const HEAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 150_000_000 };
 const MOST: usize = 4096;
 /// Heaps that may wait for the engine; what does not fit is put to the next.
 const HEAPS: usize = 4;
-/// `struct ifinfomsg` and attributes of linux/if_link.h.
-const LINK_BODY: usize = 16;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_GROUP: u16 = 27;
-const IFLA_LINK_NETNSID: u16 = 37;
 
 /// Where something was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -182,12 +177,12 @@ impl Stir {
                 self.in_host = true;
                 continue;
             }
-            let attributes = message.body.get(LINK_BODY..).unwrap_or_default();
-            let group = attribute(attributes, IFLA_GROUP).and_then(read_u32).unwrap_or_default();
+            let attributes = message.body.get(link::BODY..).unwrap_or_default();
+            let group = attribute(attributes, link::IFLA_GROUP).and_then(read_u32).unwrap_or_default();
             // Of somebody else's links, only one under the name of ours is of interest, and a bridge's word has no group.
             let is_noted = group == 0 || mark::is_ours(group);
-            if let Some(name) = attribute(attributes, IFLA_IFNAME).filter(|_| is_noted) {
-                let guest = attribute(attributes, IFLA_LINK_NETNSID).and_then(read_u32);
+            if let Some(name) = attribute(attributes, link::IFLA_IFNAME).filter(|_| is_noted) {
+                let guest = attribute(attributes, link::IFLA_LINK_NETNSID).and_then(read_u32);
                 let guest = guest.map(u32::cast_signed).filter(|number| *number >= 0);
                 self.links.insert(StirredLink { name: read_text(name), group, guest });
             }

@@ -28,6 +28,20 @@ impl AttachmentSpec {
 }
 
 impl GuestRef {
+    /// The name or id in it that Docker or Podman may know; `None` for a guest that neither runs.
+    pub fn container_word(&self) -> Option<&str> {
+        match self {
+            Self::Docker(word) | Self::Podman(word) | Self::Bare(word) => Some(word),
+            Self::Lxc(_)
+            | Self::Containerd(_)
+            | Self::Crio(_)
+            | Self::Machined(_)
+            | Self::Pid(_)
+            | Self::NetnsName(_)
+            | Self::NetnsPath(_) => None,
+        }
+    }
+
     /// What runs it; `None` for a bare word.
     fn runtime(&self) -> Option<Runtime> {
         Some(match self {

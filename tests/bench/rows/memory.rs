@@ -16,14 +16,16 @@ pub(super) fn measure(_: Length) -> Result<Vec<Line>> {
 
 /// Resident memory, and how much of it is no file's.
 pub(super) fn resident(agent: &Agent, what: &str, aim: f64) -> Result<Line> {
-    let pid = agent.pid().context("the agent ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let megabytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
-        let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        anyhow::Ok(kilobytes / 1024.0)
-    };
-    let (all, own) = (megabytes("VmRSS:")?, megabytes("RssAnon:")?);
+    let (all, own) = (megabytes(agent, "VmRSS")?, megabytes(agent, "RssAnon")?);
     let shown = format!("{all:.1} MB ({own:.1} anonymous)");
     Ok(Line::free(what, shown, &format!("≤ {aim:.0} MB"), all <= aim))
+}
+
+/// One line of `/proc/PID/status` that is in kB.
+pub(crate) fn megabytes(agent: &Agent, key: &str) -> Result<f64> {
+    let pid = agent.pid().context("the agent ended")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let kilobytes = value.with_context(|| format!("{key} is not told"))?.trim().trim_end_matches(" kB");
+    Ok(kilobytes.parse::<f64>()? / 1024.0)
 }

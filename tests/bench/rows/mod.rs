@@ -11,7 +11,7 @@ mod docker;
 mod flight;
 mod load;
 mod macvlan;
-mod memory;
+pub(crate) mod memory;
 mod ovs;
 mod ovs_many;
 mod restart;

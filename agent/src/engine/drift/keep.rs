@@ -13,7 +13,7 @@ use super::compare::Difference;
 use super::look::Opened;
 use super::pace::Looked;
 use super::{Known, Policy};
-use crate::engine::records::{Record, Write};
+use crate::engine::records::Record;
 use crate::engine::{AT_ONCE, Engine};
 use crate::host::stir::{Stir, StirredLink};
 use crate::host::{Host, mark};
@@ -283,10 +283,7 @@ impl<H: Host> Engine<H> {
         let cause = format!("repaired: {}", words.join(", "));
         self.meters.repair("repaired");
         let record = self.tell(record, &[], None, &cause);
-        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await
-        {
-            tracing::error!(attachment = %record.attachment.id, "{failure}");
-        }
+        self.write(&record).await;
     }
 
     /// Tells of what differs, unless that is known.

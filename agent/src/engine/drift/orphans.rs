@@ -144,12 +144,13 @@ impl<H: Host> Engine<H> {
         let groups: HashSet<u32> = records.iter().map(|record| mark::group(record.attachment.id)).collect();
         let attached = records.iter().map(|record| record.attachment.id);
         let ids: HashSet<Uuid> = attached.chain(switches.iter().map(|switch| switch.id)).collect();
+        let bridged: HashSet<u32> = links.iter().filter_map(|port| port.master).collect();
+        let parents: HashSet<u32> = links.iter().filter_map(|upper| upper.parent).collect();
         let mut found = Vec::new();
         for link in &links {
             let LinkFacts { name, index, group, .. } = link;
             let (name, index, group) = (name.clone(), *index, *group);
-            let has_ports = links.iter().any(|port| port.master == Some(index));
-            let has_links_on_it = links.iter().any(|upper| upper.parent == Some(index));
+            let (has_ports, has_links_on_it) = (bridged.contains(&index), parents.contains(&index));
             match group {
                 _ if mark::is_of_attachment(group) && !groups.contains(&group) => {
                     found.push(Orphan::Link { name, index, group });
