@@ -10,7 +10,8 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
@@ -180,15 +181,19 @@ impl Records {
             fjall::Error::Locked => StoreError::InUse(name()),
             source => StoreError::Broken { dir: name(), source },
         };
-        // One background thread and small buffers: there are thousands of records, not millions.
-        let db = Database::builder(dir).worker_threads(1).cache_size(1 << 20).open().map_err(broken)?;
-        let table = |name: &str| {
-            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(1 << 20)).map_err(broken)
-        };
+        // One background thread, small buffers and the smallest journal: there are thousands of records, not millions.
+        let db = Database::builder(dir)
+            .worker_threads(1)
+            .cache_size(1 << 20)
+            .max_journaling_size(1 << 26)
+            .open()
+            .map_err(broken)?;
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(1 << 20);
+        let table = |name: &str| db.keyspace(name, small).map_err(broken);
         let tables = Tables {
             attachments: table("attachments")?,
             switches: table("switches")?,
-            operations: table("operations")?,
+            operations: db.keyspace("operations", || for_ever(small())).map_err(broken)?,
             unanswered: table("unanswered")?,
             meta: table("meta")?,
             db: db.clone(),
@@ -276,6 +281,18 @@ impl Records {
         }
         Ok(None)
     }
+}
+
+/// For records that only become more and are hardly ever read: large compressed blocks, since they are much alike, and no
+/// index or filter of them in memory but what the cache holds.
+fn for_ever(options: KeyspaceCreateOptions) -> KeyspaceCreateOptions {
+    options
+        .data_block_size_policy(BlockSizePolicy::all(1 << 15))
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::disabled())
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .filter_block_pinning_policy(PinningPolicy::disabled())
 }
 
 fn stopped() -> Failure {
