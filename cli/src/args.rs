@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pipewright_api::client::Endpoint;
+use pipewright_api::client::{Endpoint, PATIENCE};
 use pipewright_coordinator::name::Name;
 
 use crate::commands::{
@@ -76,12 +76,23 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) timeout: Duration,
+    /// How long to ask again when the connection ends before the answer, as when the agent is restarted: the same request,
+    /// which is carried out once at most; 0 for not at all
+    #[arg(
+        long,
+        global = true,
+        default_value = "5s",
+        value_name = "DURATION",
+        value_parser = values::duration_or_none,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) retry_for: Duration,
 }
 
 impl Default for Global {
     /// As a line without options of pwctl's: the environment says which agent is asked.
     fn default() -> Self {
-        Self { host: None, endpoint: None, output: Format::Table, timeout: TIMEOUT }
+        Self { host: None, endpoint: None, output: Format::Table, timeout: TIMEOUT, retry_for: PATIENCE }
     }
 }
 

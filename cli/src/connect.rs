@@ -48,7 +48,7 @@ impl Environment {
 /// A client of the agent that the arguments and the environment name. Needs a tokio runtime; connects with its first call.
 pub(crate) fn client(global: &Global) -> Result<Client, Failed> {
     let endpoint = endpoint(global, &Environment::read())?;
-    Ok(Client::connect(&endpoint, global.timeout)?)
+    Ok(Client::connect(&endpoint, global.timeout)?.asking_again_for(global.retry_for))
 }
 
 /// An argument goes before the environment, and that before this host's own agent.

@@ -1,7 +1,14 @@
 //! Values of arguments: text becomes a checked value before anything is connected.
 
+use std::time::Duration;
+
 use pipewright_api::traffic::Fwmark;
 pub(crate) use pipewright_lines::values::{address, checked, duration};
+
+/// As [`duration`], or 0.
+pub(crate) fn duration_or_none(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+}
 
 /// `10mbit`, `500kbit`, `1gbit`: bits a second, with decimal units as in tc(8).
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
@@ -63,6 +70,13 @@ pub(crate) fn fwmark(text: &str) -> Result<Fwmark, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_at_all_is_a_time_where_it_may_be() {
+        assert_eq!((duration_or_none("0"), duration_or_none("0s")), (Ok(Duration::ZERO), Ok(Duration::ZERO)));
+        assert_eq!(duration_or_none("5s"), Ok(Duration::from_secs(5)));
+        assert!(duration_or_none("-1s").is_err());
+    }
 
     #[test]
     fn rates_sizes_and_shares_have_the_units_of_tc() {

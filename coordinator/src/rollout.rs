@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pipewright_api::client::{Client, ClientError, Endpoint};
+use pipewright_api::client::{Client, ClientError, Endpoint, PATIENCE};
 use pipewright_api::host::Change;
-use pipewright_api::reason::{Failure, Reason};
+use pipewright_api::reason::Failure;
 use pipewright_api::spec::HostSpec;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::name::Name;
@@ -21,11 +20,20 @@ pub struct Pace {
     pub at_once: usize,
     /// How long one host may take, asking again included.
     pub per_host: Duration,
+    /// How long of that it is asked again when its connection ended before the answer.
+    pub retry_for: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { at_once: 16, per_host: Duration::from_secs(30) }
+        Self { at_once: 16, per_host: Duration::from_secs(30), retry_for: PATIENCE }
+    }
+}
+
+impl Pace {
+    /// A client of one host's agent.
+    pub(crate) fn client(&self, endpoint: &Endpoint) -> Result<Client, ClientError> {
+        Ok(Client::connect(endpoint, self.per_host)?.asking_again_for(self.retry_for))
     }
 }
 
@@ -81,8 +89,6 @@ impl Outcome {
 pub enum Progress {
     /// The host is being asked.
     Asked(Name),
-    /// Its answer was lost, and it is asked again.
-    AskedAgain(Name),
     /// It is done.
     Finished(Name, Outcome),
 }
@@ -121,7 +127,7 @@ pub async fn roll_out(
         let progress = Reporter { host: host.clone(), to: progress.clone() };
         async move {
             progress.say(Progress::Asked).await;
-            let outcome = ask(&target, mode, pace.per_host, &progress).await;
+            let outcome = ask(&target, mode, pace).await;
             progress.say(|host| Progress::Finished(host, outcome.clone())).await;
             (host, outcome)
         }
@@ -141,31 +147,13 @@ impl Reporter {
     }
 }
 
-async fn ask(target: &Target, mode: Mode, within: Duration, progress: &Reporter) -> Outcome {
-    let deadline = Instant::now() + within;
+async fn ask(target: &Target, mode: Mode, pace: Pace) -> Outcome {
     let request_id = Uuid::new_v4();
-    let why = match apply(target, mode, request_id, within).await {
-        Err(ClientError::Unknown { why, .. }) => why,
-        answer => return outcome(answer, request_id),
-    };
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Outcome::Unknown { request_id, why };
-    }
-    progress.say(Progress::AskedAgain).await;
-    // The same id gives the same answer, also when the change was made the first time.
-    match apply(target, mode, request_id, left).await {
-        answer @ Ok(_) => outcome(answer, request_id),
-        Err(ClientError::Refused(failure)) if failure.reason() != Reason::Stopping => {
-            Outcome::Refused(failure)
-        }
-        // Whatever is wrong now, the first request may have been carried out.
-        Err(_) => Outcome::Unknown { request_id, why },
-    }
+    outcome(apply(target, mode, request_id, pace).await, request_id)
 }
 
-async fn apply(target: &Target, mode: Mode, id: Uuid, within: Duration) -> Result<Vec<Change>, ClientError> {
-    let client = Client::connect(&target.endpoint, within)?;
+async fn apply(target: &Target, mode: Mode, id: Uuid, pace: Pace) -> Result<Vec<Change>, ClientError> {
+    let client = pace.client(&target.endpoint)?;
     client.apply(id, &target.spec, mode == Mode::Plan).await
 }
 

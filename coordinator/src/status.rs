@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use pipewright_api::attachment::{Attachment, State};
-use pipewright_api::client::{Client, ClientError, Endpoint};
+use pipewright_api::client::{ClientError, Endpoint};
 use pipewright_api::net::LinkName;
 use pipewright_api::request::ListFilter;
 use pipewright_api::spec::{Addressing, AttachmentSpec, FleetName, GuestRef, Vlan};
@@ -59,7 +59,7 @@ pub async fn status(fleet: &Fleet, pace: Pace) -> BTreeMap<Name, HostStatus> {
 }
 
 async fn found(endpoint: &Endpoint, fleet: &FleetName, pace: Pace) -> Result<Vec<Attachment>, ClientError> {
-    let client = Client::connect(endpoint, pace.per_host)?;
+    let client = pace.client(endpoint)?;
     let filter = ListFilter { fleet: Some(fleet.clone()), ..ListFilter::default() };
     Ok(client.list(&filter).await?.attachments)
 }

@@ -21,7 +21,8 @@
 //!   has an effect, and names the field: `spec.gateways[0]: 192.0.2.10 is the link's own address: …`. Somebody who
 //!   builds a spec without the wire asks [`spec::AttachmentSpec::check`] or [`spec::HostSpec::check`].
 //! - [`reason`] is how a refusal travels: a [`reason::Reason`] for programs, a text for people, facts beside it.
-//! - [`client`] tells apart what a caller can know when there is no answer: refused, never sent, or *unknown*.
+//! - [`client`] asks again by itself when a connection ends, and tells apart what a caller can know when there is no answer:
+//!   refused, never sent, or *unknown*.
 //!
 //! Without the feature `grpc`, which is on by default, only [`net`] and [`condition`] are there: what a program needs that
 //! speaks to no agent, and has to be small.

@@ -93,9 +93,9 @@ async fn a_refusal_arrives_as_the_agent_made_it() {
 }
 
 #[tokio::test]
-async fn a_change_whose_connection_is_lost_is_unknown() {
+async fn a_change_whose_connection_is_lost_for_good_is_unknown() {
     let agent = Standin::start(Answer::Never);
-    let client = client(&agent.endpoint, PATIENCE);
+    let client = client(&agent.endpoint, PATIENCE).asking_again_for(IMPATIENCE);
     let id = Uuid::now_v7();
     let call = tokio::spawn(async move { client.attach(id, &spec(), false).await });
     agent.is_asked().await;
@@ -106,9 +106,9 @@ async fn a_change_whose_connection_is_lost_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_question_whose_connection_is_lost_is_unreachable() {
+async fn a_question_whose_connection_is_lost_for_good_is_unreachable() {
     let agent = Standin::start(Answer::Never);
-    let client = client(&agent.endpoint, PATIENCE);
+    let client = client(&agent.endpoint, PATIENCE).asking_again_for(IMPATIENCE);
     let call = tokio::spawn(async move { client.list(&ListFilter::default()).await });
     agent.is_asked().await;
 
@@ -116,6 +116,41 @@ async fn a_question_whose_connection_is_lost_is_unreachable() {
 
     let why = assert_unreachable(call.await.unwrap());
     assert!(why.contains("ask again"), "{why}");
+}
+
+#[tokio::test]
+async fn what_the_next_agent_answers_is_the_answer() {
+    let agent = Standin::start(Answer::Never);
+    let client = client(&agent.endpoint, PATIENCE).asking_again_for(PATIENCE);
+    let call = tokio::spawn(async move { client.attach(Uuid::now_v7(), &spec(), false).await });
+    agent.is_asked().await;
+
+    let folder = agent.kill().await;
+    let answer = wire::AttachResponse { attachment: Some(attachment(1)), created: true };
+    let _next = Standin::start_in(folder, Answer::Attach(Box::new(answer)));
+
+    assert!(call.await.unwrap().unwrap().created);
+}
+
+#[tokio::test]
+async fn an_agent_that_only_stops_is_asked_again_and_then_said_to_be_stopping() {
+    let failure = Failure::new(Reason::Stopping, "the agent is stopping");
+    let agent = Standin::start(Answer::Refuse(failure.clone()));
+    let id = Uuid::now_v7();
+    let client = client(&agent.endpoint, PATIENCE).asking_again_for(PATIENCE);
+    let asks = client.clone();
+    let call = tokio::spawn(async move { asks.attach(id, &spec(), false).await });
+    agent.is_asked().await;
+
+    let folder = agent.kill().await;
+    let answer = wire::AttachResponse { attachment: Some(attachment(1)), created: true };
+    let next = Standin::start_in(folder, Answer::Attach(Box::new(answer)));
+    assert!(call.await.unwrap().unwrap().created);
+
+    let folder = next.kill().await;
+    let _last = Standin::start_in(folder, Answer::Refuse(failure.clone()));
+    let gone = client.asking_again_for(IMPATIENCE).attach(id, &spec(), false).await;
+    assert_eq!(gone.unwrap_err(), ClientError::Refused(failure));
 }
 
 #[tokio::test]
@@ -196,12 +231,15 @@ async fn a_client_works_again_when_the_agent_is_back() {
     assert!(client.attach(id, &spec(), false).await.unwrap().created);
 
     let folder = agent.kill().await;
-    let gone = client.attach(id, &spec(), false).await;
-    let _agent = Standin::start_in(folder, Answer::Attach(Box::new(answer)));
+    let gone = client.clone().asking_again_for(IMPATIENCE).attach(id, &spec(), false).await;
+    let agent = Standin::start_in(folder, Answer::Attach(Box::new(answer.clone())));
     let back = client.attach(id, &spec(), false).await;
+    let folder = agent.kill().await;
+    let _agent = Standin::start_in(folder, Answer::Attach(Box::new(answer)));
+    let restarted_meanwhile = client.attach(id, &spec(), false).await;
 
     assert!(matches!(gone, Err(ClientError::Unreachable { .. } | ClientError::Unknown { .. })), "{gone:?}");
-    assert!(back.unwrap().created);
+    assert!(back.unwrap().created && restarted_meanwhile.unwrap().created);
 }
 
 #[tokio::test]

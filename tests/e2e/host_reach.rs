@@ -156,7 +156,7 @@ fn whichever_step_is_refused_or_deadly_nothing_is_left() -> Result<()> {
         unchanged(&format!("step {n}"), &before, &scene.snapshot()?);
 
         scene.restart_with_fault(&format!("kill-after:{n}"))?;
-        scene.agent.ctl(&attach)?;
+        scene.agent.ctl_once(&attach)?;
         scene.restart()?;
         assert_eq!(scene.agent.list()?, Vec::<Value>::new(), "killed after step {n}");
         unchanged(&format!("killed after step {n}"), &before, &scene.snapshot()?);

@@ -6,6 +6,7 @@
 mod agent_life;
 mod announced;
 mod ask;
+mod asked_again;
 mod bridge_vlans;
 mod clock;
 mod containers;

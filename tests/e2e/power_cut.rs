@@ -16,7 +16,7 @@ const END: Duration = Duration::from_secs(20);
 /// An agent that dies after its last step: the outcome, which is only written, is what a power cut may take.
 fn dies_before_the_outcome(scene: &Scene, step: usize, request: &str) -> Result<()> {
     scene.restart_with_fault(&format!("kill-after:{step}"))?;
-    let answer = scene.agent.ctl(request)?;
+    let answer = scene.agent.ctl_once(request)?;
     ensure!(answer.code != 0, "the agent lives: {}", answer.stdout);
     scene.agent.wait_end(END)
 }

@@ -21,7 +21,7 @@ fn an_agent_stops_although_somebody_watches_and_somebody_waits() -> Result<()> {
     let guest = scene.host.guest("web")?;
 
     Runtime::new()?.block_on(async {
-        let client = scene.agent.client()?;
+        let client = scene.agent.client()?.asking_again_for(Duration::ZERO);
         let mut watching = client.watch(None, None).await?;
         let (waits, ifname) = (client.clone(), "eth1".parse::<LinkName>()?);
         let reference: GuestRef = guest.reference().parse()?;

@@ -41,7 +41,7 @@ pub(crate) fn dies_in_an_attach(scene: &Scene, attach: impl Fn(&Guest) -> String
             let when = format!("{fault}:{n}");
             let request = Uuid::new_v4();
             scene.restart_with_fault(&when)?;
-            let answer = scene.agent.ctl(&format!("{attach} --request-id {request}"))?;
+            let answer = scene.agent.ctl_once(&format!("{attach} --request-id {request}"))?;
             ensure!(is_dead(scene, answer.code)?, "{when}: it lives: {}{}", answer.stdout, answer.stderr);
             assert!(answer.stderr.contains("unknown"), "{when}: {}", answer.stderr);
 
@@ -100,7 +100,7 @@ pub(crate) fn dies_in_a_detach(scene: &Scene, attach: impl Fn(&Guest) -> String,
             let detach = format!("detach {} --request-id {request}", guest.reference());
             scene.ctl(&attach)?;
             restart_with_fault_of_requests(scene, fault, n)?;
-            let answer = scene.agent.ctl(&detach)?;
+            let answer = scene.agent.ctl_once(&detach)?;
             if !is_dead(scene, answer.code)? {
                 scene.restart()?;
                 continue;

@@ -2,15 +2,18 @@
 //! from an earlier death.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use pipewright_api::reason::Reason;
+use pipewright_api::tool::{Tool, ToolLine};
 use pipewright_tests::agent::program;
 use pipewright_tests::{AgentOptions, Guest, Snapshot, needs};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::refused_step::{LINUX, OVS, attach, unchanged};
-use crate::scene::{Scene, with_default_routes};
+use crate::scene::{Scene, asking, refused, with_default_routes};
 use crate::sudden_death::{END, is_dead};
 
 /// More calls than any of this makes.
@@ -50,7 +53,7 @@ impl Hunt {
         self.set_trap(n, &armed.display().to_string())?;
         self.scene.agent.start()?;
         std::fs::write(&armed, "")?;
-        let answer = self.scene.agent.ctl(line)?;
+        let answer = self.scene.agent.ctl_once(line)?;
         let is_dead = is_dead(&self.scene, answer.code)?;
         std::fs::remove_file(&armed)?;
         self.scene.restart()?;
@@ -132,7 +135,7 @@ fn dies_in_a_recovery(hunt: &Hunt, line: &str, prepare: impl Fn() -> Result<()>)
         ensure!(n < MOST, "a recovery makes {n} calls");
         prepare()?;
         hunt.scene.restart_with_fault("kill-after:5")?;
-        let answer = hunt.scene.agent.ctl(line)?;
+        let answer = hunt.scene.agent.ctl_once(line)?;
         ensure!(is_dead(&hunt.scene, answer.code)?, "it lives: {}{}", answer.stdout, answer.stderr);
         hunt.set_trap(n, "/")?;
         let is_dead = hunt.scene.agent.start().is_err();
@@ -151,6 +154,50 @@ fn dies_in_a_recovery(hunt: &Hunt, line: &str, prepare: impl Fn() -> Result<()>)
     println!("{deaths} deaths");
     ensure!(deaths >= 15, "the agent died only {deaths} times");
     Ok(())
+}
+
+#[test]
+fn a_tool_is_run_once_at_most_however_its_agent_dies() -> Result<()> {
+    needs!(Root, Strace);
+    let hunt = Hunt::new(Scene::linux()?, LINUX)?;
+    let (guest, armed) = (hunt.guest.reference().parse()?, hunt.scene.lab.dir().join("armed"));
+    let (mut deaths, mut refusals) = (0, 0);
+    for n in 1.. {
+        ensure!(n < MOST, "a tool makes {n} calls");
+        let words = format!("add from 192.0.2.1/32 table 7 priority {}", 1000 + n);
+        let line = ToolLine::new(Tool::Rule, words.split(' ').map(str::to_owned).collect())?;
+        let request = Uuid::new_v4();
+        hunt.set_trap(n, &armed.display().to_string())?;
+        hunt.scene.agent.start()?;
+        std::fs::write(&armed, "")?;
+        let is_dead = asking(async {
+            let client = hunt.scene.agent.client()?.asking_again_for(Duration::ZERO);
+            Ok(client.run_tool(request, &guest, &line).await.is_err())
+        })?;
+        if is_dead {
+            hunt.scene.agent.wait_end(END)?;
+        }
+        std::fs::remove_file(&armed)?;
+        hunt.scene.restart()?;
+
+        let again = asking(async { Ok(hunt.scene.agent.client()?.run_tool(request, &guest, &line).await) })?;
+        match again {
+            // The kernel refuses a second rule like the first, and `ip` then ends with 2.
+            Ok(ran) => ensure!(ran.exit_code == 0, "before call {n}: it was run twice: {ran:?}"),
+            Err(_) => {
+                refused(again, Reason::StepFailed);
+                refusals += 1;
+            }
+        }
+        if !is_dead {
+            break;
+        }
+        deaths += 1;
+    }
+    println!("{deaths} deaths; {refusals} times it was not run again");
+    ensure!(deaths >= 3 && refusals >= 1, "the agent died only {deaths} times");
+    hunt.guest.ip("rule flush table 7")?;
+    hunt.finish()
 }
 
 fn dies_in_recoveries(scene: Scene, uplink: &str) -> Result<()> {

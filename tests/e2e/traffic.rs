@@ -200,7 +200,7 @@ fn nothing_is_left_half_done(lines: &[&str]) -> Result<()> {
     for words in lines {
         for fault in ["refuse:0", "refuse:1", "kill-before:0", "kill-after:0", "kill-after:1"] {
             scene.restart_with_fault(fault)?;
-            let answer = scene.agent.ctl(&line(words, &guest))?;
+            let answer = scene.agent.ctl_once(&line(words, &guest))?;
             assert_eq!(answer.code, 1, "{words} {fault}: {answer:?}");
             scene.restart()?;
             assert_eq!((traffic()?, all(&guest)?), (0, attached.clone()), "{words} {fault}");
@@ -209,7 +209,7 @@ fn nothing_is_left_half_done(lines: &[&str]) -> Result<()> {
         for fault in ["kill-before:0", "kill-after:0", "refuse:0"] {
             scene.ctl(&line(words, &guest))?;
             scene.restart_with_fault(fault)?;
-            assert_eq!(scene.agent.ctl(&remove)?.code, 1, "{words} {fault}");
+            assert_eq!(scene.agent.ctl_once(&remove)?.code, 1, "{words} {fault}");
             scene.restart()?;
             scene.ctl(&remove)?;
             assert_eq!((traffic()?, all(&guest)?), (0, attached.clone()), "{words} {fault}");

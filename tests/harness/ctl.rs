@@ -69,6 +69,14 @@ impl Agent {
         pwctl(&format!("--endpoint {} {words}", self.endpoint()))
     }
 
+    /// As [`Agent::ctl`], for a line that an agent may die over: it is not asked again when its connection ends.
+    ///
+    /// # Errors
+    /// As [`pwctl`].
+    pub fn ctl_once(&self, words: &str) -> Result<Answer> {
+        self.ctl(&format!("--retry-for 0s {words}"))
+    }
+
     /// A gRPC client of it, whose calls may take 30 s each. Needs a tokio runtime.
     ///
     /// # Errors

@@ -149,7 +149,8 @@ fn is_on(record: &Record, link: &LinkName) -> bool {
 }
 
 fn interrupted() -> Failure {
-    let text = "the agent was ended over it; no link of it is left, only what a tool did in a guest, and it may be asked again with the same id";
+    let text = "the agent was ended over it; no link of it is left, and it may be asked again with the same id, but for a \
+                tool: how far that came only its guest shows";
     Failure::new(Reason::Stopping, text)
 }
 

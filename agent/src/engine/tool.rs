@@ -47,6 +47,9 @@ impl<H: Host> Engine<H> {
             let _turn = engine.turns.acquire().await;
             let found = engine.meet(&guest).await?;
             let _lock = engine.locks.guest(found.identity.netns_cookie).await;
+            if engine.records.operation(request_id)?.is_some() {
+                return Err(ended_over(&line, &guest));
+            }
             let open = open_operation(request_id, print);
             engine.records.intend(&[Write::Operation(Box::new(open.clone()))])?;
             tracing::info!(guest = %guest, request = %request_id, "runs `{line}`");
@@ -91,6 +94,15 @@ impl<H: Host> Engine<H> {
             Failure::new(reason, format!("cannot run `{line}` in {guest}: {error}"))
         })
     }
+}
+
+/// What a tool has done cannot be told, nor undone, so it is not run a second time.
+fn ended_over(line: &ToolLine, guest: &GuestRef) -> Failure {
+    let text = format!(
+        "the agent was ended while it ran `{line}` in {guest}, or before: look what is there, and run what is missing as a \
+         request of its own"
+    );
+    Failure::new(Reason::StepFailed, text)
 }
 
 fn is_the_host(guest: &GuestRef) -> Failure {

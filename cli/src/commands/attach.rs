@@ -63,9 +63,9 @@ Examples:
   What would be done, as `ip` and `ovs-vsctl` would say it:
     pwctl attach br0 docker:web --ip 192.0.2.10/24 --dry-run
 
-When the connection is lost, it is unknown whether the link was made. Asking
-again with the same --request-id makes it once at most; `pwctl operation ID`
-only asks.")]
+When the connection is lost and nobody answers again for --retry-for, it is
+unknown whether the link was made. Asking again with the same --request-id
+makes it once at most; `pwctl operation ID` only asks.")]
 pub(crate) struct Attach {
     /// What it is plugged into: a bridge, made when it is missing and its name begins with `br` or `ovs`; another link of the
     /// host, such as a NIC, by its name or as mac:ADDRESS; dummy for nothing; host for the host itself; guest:GUEST for another

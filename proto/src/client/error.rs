@@ -7,7 +7,7 @@ use tonic::{Code, ConnectError, Status};
 use uuid::Uuid;
 
 use super::Endpoint;
-use crate::reason::Failure;
+use crate::reason::{Failure, Reason};
 
 /// Why there is no answer, told apart by what the caller can know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,37 +66,90 @@ impl Asked {
     }
 }
 
-/// What a status means to the caller.
-pub(super) fn from_status(status: &Status, asked: Asked, endpoint: &Endpoint) -> ClientError {
-    if let Some(failure) = Failure::from_status(status) {
-        return ClientError::Refused(failure);
-    }
-    if let Some(error) = find_connect_error(status) {
-        return ClientError::Unreachable { endpoint: endpoint.clone(), why: why_unconnected(error) };
-    }
-    let protocol = |why: String| ClientError::Protocol { endpoint: endpoint.clone(), why };
-    match status.code() {
-        Code::Unimplemented => protocol(
-            "it does not know this call: it is an older agent, or something else listens there".to_owned(),
-        ),
-        // A server's own time limit, the client's, and a closed connection.
-        Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Unknown => {
-            lost(text_of(status), asked, endpoint)
+/// How a call ended without its answer.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The agent refused.
+    Refused(Failure),
+    /// The agent refused because it is stopping: another may be there soon.
+    Stopping(Failure),
+    /// Nobody was connected to, so nothing was sent.
+    Unconnected(String),
+    /// The connection ended after the request may have been sent.
+    Cut(String),
+    /// No answer came in time, or something in between gave up.
+    Unanswered(String),
+    /// What answered was no agent of ours.
+    Odd(String),
+    /// As [`ClientError::Protocol`].
+    Protocol(String),
+}
+
+impl From<&Status> for Ended {
+    fn from(status: &Status) -> Self {
+        match Failure::from_status(status) {
+            Some(failure) if failure.reason() == Reason::Stopping => return Self::Stopping(failure),
+            Some(failure) => return Self::Refused(failure),
+            None => {}
         }
-        code => match asked {
-            Asked::Only => protocol(format!("{code:?}: {}", text_of(status))),
-            Asked::Change(_) => lost(text_of(status), asked, endpoint),
-        },
+        if let Some(error) = find_connect_error(status) {
+            return Self::Unconnected(why_unconnected(error));
+        }
+        let text = text_of(status);
+        match status.code() {
+            Code::Unimplemented => Self::Protocol(
+                "it does not know this call: it is an older agent, or something else listens there"
+                    .to_owned(),
+            ),
+            // A server's own time limit, the client's, and a closed connection.
+            Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Unknown => {
+                match status.source().is_some() {
+                    true => Self::Cut(text),
+                    false => Self::Unanswered(text),
+                }
+            }
+            code => Self::Odd(format!("{code:?}: {text}")),
+        }
     }
 }
 
-/// The request was sent, and no answer came.
-pub(super) fn lost(why: String, asked: Asked, endpoint: &Endpoint) -> ClientError {
-    match asked {
-        Asked::Only => {
-            ClientError::Unreachable { endpoint: endpoint.clone(), why: format!("{why}; ask again") }
+impl Ended {
+    /// Itself, with what came of asking again: that never tells what the first time did.
+    pub(super) fn and_since(self, last: Option<Self>) -> Self {
+        match (self, last) {
+            (Self::Cut(why), Some(last)) => Self::Cut(format!("{why}; asked again: {}", last.why())),
+            (Self::Stopping(_), Some(last @ (Self::Unanswered(_) | Self::Odd(_)))) => last,
+            (first, _) => first,
         }
-        Asked::Change(request_id) => ClientError::Unknown { request_id, why },
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Refused(failure) | Self::Stopping(failure) => failure.message(),
+            Self::Unconnected(why)
+            | Self::Cut(why)
+            | Self::Unanswered(why)
+            | Self::Odd(why)
+            | Self::Protocol(why) => why,
+        }
+    }
+
+    /// What it means to the caller.
+    pub(super) fn into_error(self, asked: Asked, endpoint: &Endpoint) -> ClientError {
+        let endpoint = endpoint.clone();
+        match (self, asked) {
+            (Self::Refused(failure) | Self::Stopping(failure), _) => ClientError::Refused(failure),
+            (Self::Unconnected(why), _) => ClientError::Unreachable { endpoint, why },
+            (Self::Protocol(why), _) | (Self::Odd(why), Asked::Only) => {
+                ClientError::Protocol { endpoint, why }
+            }
+            (Self::Cut(why) | Self::Unanswered(why), Asked::Only) => {
+                ClientError::Unreachable { endpoint, why: format!("{why}; ask again") }
+            }
+            (Self::Cut(why) | Self::Unanswered(why) | Self::Odd(why), Asked::Change(request_id)) => {
+                ClientError::Unknown { request_id, why }
+            }
+        }
     }
 }
 

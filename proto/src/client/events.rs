@@ -7,7 +7,7 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::endpoint::Endpoint;
-use super::error::{Asked, ClientError, from_status};
+use super::error::{Asked, ClientError, Ended};
 use crate::event::Event;
 use crate::wire;
 
@@ -29,7 +29,7 @@ impl Events {
                 endpoint: self.endpoint.clone(),
                 why: why.message().to_owned(),
             }),
-            Err(status) => Err(from_status(&status, Asked::Only, &self.endpoint)),
+            Err(status) => Err(Ended::from(&status).into_error(Asked::Only, &self.endpoint)),
         }
     }
 }

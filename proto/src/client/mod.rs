@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod again;
 mod endpoint;
 mod error;
 mod events;
@@ -42,6 +43,8 @@ use crate::wire::agent_client::AgentClient;
 use crate::wire::guest_client::GuestClient;
 use crate::wire::host_client::HostClient;
 
+use again::Limits;
+pub use again::PATIENCE;
 pub use endpoint::{Endpoint, LOCAL};
 use error::Asked;
 pub use error::ClientError;
@@ -51,12 +54,15 @@ pub use events::Events;
 const PAGE_SIZE: u32 = 250;
 /// Largest answer that is read, in bytes: a page of attachments, or what a host shows of itself.
 const ANSWER_MAX: usize = 16 << 20;
+/// A wait must be asked for some time.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// A client of one agent. Clones share one connection and cost nothing.
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: Endpoint,
     timeout: Duration,
+    patience: Duration,
     agent: AgentClient<Channel>,
     host: HostClient<Channel>,
     guest: GuestClient<Channel>,
@@ -80,10 +86,20 @@ impl Client {
         Ok(Self {
             endpoint: endpoint.clone(),
             timeout,
+            patience: PATIENCE,
             agent: AgentClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
             host: HostClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
             guest: GuestClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         })
+    }
+
+    /// How long to go on asking when the connection ended before the answer, or the agent was stopping, within the time of
+    /// the call; [`PATIENCE`] unless this says it, and zero for not at all. The same request id is asked with, so a change is made once
+    /// at most. Where nobody listens to begin with, it is said at once.
+    #[must_use]
+    pub fn asking_again_for(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Whom it asks.
@@ -102,8 +118,10 @@ impl Client {
         dry_run: bool,
     ) -> Result<Attached, ClientError> {
         let request: wire::AttachRequest = Attach { request_id, spec: spec.clone(), dry_run }.into();
-        let mut agent = self.agent.clone();
-        self.ask(Asked::change(request_id, dry_run), self.timeout, agent.attach(request)).await
+        self.ask(Asked::change(request_id, dry_run), &self.agent, request, |mut agent, request| async move {
+            agent.attach(request).await
+        })
+        .await
     }
 
     /// Takes links out of a guest, and answers which; none when nothing was there.
@@ -117,8 +135,10 @@ impl Client {
         dry_run: bool,
     ) -> Result<Vec<Attachment>, ClientError> {
         let request: wire::DetachRequest = Detach { request_id, target: target.clone(), dry_run }.into();
-        let mut agent = self.agent.clone();
-        self.ask(Asked::change(request_id, dry_run), self.timeout, agent.detach(request)).await
+        self.ask(Asked::change(request_id, dry_run), &self.agent, request, |mut agent, request| async move {
+            agent.detach(request).await
+        })
+        .await
     }
 
     /// All attachments that fit the filter, page by page.
@@ -138,8 +158,8 @@ impl Client {
 
     /// One page; turns the request into that of the next page, whose token is empty when there is none.
     async fn page(&self, request: &mut wire::ListRequest) -> Result<Listing, ClientError> {
-        let mut agent = self.agent.clone();
-        let mut page = self.call(Asked::Only, self.timeout, agent.list(request.clone())).await?;
+        let asked = |mut agent: AgentClient<Channel>, request| async move { agent.list(request).await };
+        let mut page = self.call(Asked::Only, &self.agent, request.clone(), asked).await?;
         let next = std::mem::take(&mut page.next_page_token);
         if !next.is_empty() && next == request.page_token {
             let why = format!("page {next:?} of its list follows itself");
@@ -161,10 +181,16 @@ impl Client {
         condition: Condition,
         timeout: Duration,
     ) -> Result<GuestLinkState, ClientError> {
-        let request: wire::WaitRequest =
-            Wait { guest: guest.clone(), ifname: ifname.clone(), condition, timeout }.into();
-        let mut agent = self.agent.clone();
-        self.ask(Asked::Only, timeout.saturating_add(self.timeout), agent.wait(request)).await
+        let limits = Limits { within: timeout.saturating_add(self.timeout), patience: self.patience };
+        let answer = again::until_answered(limits, |left| {
+            // What is asked again waits for what is left.
+            let timeout = left.saturating_sub(self.timeout).max(LEAST_WAIT);
+            let wait = Wait { guest: guest.clone(), ifname: ifname.clone(), condition, timeout };
+            let mut agent = self.agent.clone();
+            async move { agent.wait(wire::WaitRequest::from(wait)).await }
+        });
+        let answer: Result<wire::WaitResponse, _> = answer.await;
+        self.parse(answer.map_err(|ended| ended.into_error(Asked::Only, &self.endpoint))?)
     }
 
     /// Changes of attachments after a revision; `None`: from now on. The stream ends with the connection: watch again
@@ -175,8 +201,8 @@ impl Client {
     /// from the list's revision.
     pub async fn watch(&self, resume: Option<u64>, guest: Option<&GuestRef>) -> Result<Events, ClientError> {
         let request: wire::WatchRequest = Watch { resume, guest: guest.cloned() }.into();
-        let mut agent = self.agent.clone();
-        let stream = self.call(Asked::Only, self.timeout, agent.watch(request)).await?;
+        let asked = |mut agent: AgentClient<Channel>, request| async move { agent.watch(request).await };
+        let stream = self.call(Asked::Only, &self.agent, request, asked).await?;
         Ok(Events::new(stream, self.endpoint.clone()))
     }
 
@@ -186,8 +212,10 @@ impl Client {
     /// [`ClientError::Refused`] with OPERATION_NOT_FOUND when the agent never accepted it.
     pub async fn operation(&self, request_id: Uuid) -> Result<Operation, ClientError> {
         let request: wire::GetOperationRequest = GetOperation { request_id }.into();
-        let mut agent = self.agent.clone();
-        self.ask(Asked::Only, self.timeout, agent.get_operation(request)).await
+        self.ask(Asked::Only, &self.agent, request, |mut agent, request| async move {
+            agent.get_operation(request).await
+        })
+        .await
     }
 
     /// Which guest a name means.
@@ -196,8 +224,13 @@ impl Client {
     /// [`ClientError`]; the refusals are those of `Guest.Find`.
     pub async fn find(&self, guest: &GuestRef) -> Result<GuestIdentity, ClientError> {
         let request: wire::FindRequest = Find { guest: guest.clone() }.into();
-        let mut client = self.guest.clone();
-        self.ask(Asked::Only, self.timeout, client.find(request)).await
+        self.ask(
+            Asked::Only,
+            &self.guest,
+            request,
+            |mut guest, request| async move { guest.find(request).await },
+        )
+        .await
     }
 
     /// Runs a tool in a guest. One that fails is an answer, too.
@@ -213,8 +246,13 @@ impl Client {
         let asked = Asked::change(request_id, !line.changes());
         let request: wire::RunToolRequest =
             RunTool { request_id, guest: guest.clone(), line: line.clone() }.into();
-        let mut client = self.guest.clone();
-        self.ask(asked, self.timeout, client.run_tool(request)).await
+        self.ask(
+            asked,
+            &self.guest,
+            request,
+            |mut guest, request| async move { guest.run_tool(request).await },
+        )
+        .await
     }
 
     /// Adds what steers traffic to a link of ours.
@@ -229,8 +267,10 @@ impl Client {
     ) -> Result<TrafficChanged, ClientError> {
         let change = ChangeTraffic { request_id, target: target.clone(), traffic: traffic.clone() };
         let request: wire::AddTrafficRequest = change.into();
-        let mut client = self.guest.clone();
-        self.ask(Asked::change(request_id, false), self.timeout, client.add_traffic(request)).await
+        self.ask(Asked::change(request_id, false), &self.guest, request, |mut guest, request| async move {
+            guest.add_traffic(request).await
+        })
+        .await
     }
 
     /// Removes what was added to a link of ours.
@@ -245,8 +285,10 @@ impl Client {
     ) -> Result<TrafficChanged, ClientError> {
         let change = ChangeTraffic { request_id, target: target.clone(), traffic: traffic.clone() };
         let request: wire::RemoveTrafficRequest = change.into();
-        let mut client = self.guest.clone();
-        self.ask(Asked::change(request_id, false), self.timeout, client.remove_traffic(request)).await
+        self.ask(Asked::change(request_id, false), &self.guest, request, |mut guest, request| async move {
+            guest.remove_traffic(request).await
+        })
+        .await
     }
 
     /// What steers a guest's traffic over links of ours.
@@ -255,8 +297,10 @@ impl Client {
     /// [`ClientError`]; the refusals are those of `Guest.ListTraffic`.
     pub async fn list_traffic(&self, guest: &GuestRef) -> Result<Vec<LinkTraffic>, ClientError> {
         let request: wire::ListTrafficRequest = ListTraffic { guest: guest.clone() }.into();
-        let mut client = self.guest.clone();
-        self.ask(Asked::Only, self.timeout, client.list_traffic(request)).await
+        self.ask(Asked::Only, &self.guest, request, |mut guest, request| async move {
+            guest.list_traffic(request).await
+        })
+        .await
     }
 
     /// What the host is and can do.
@@ -264,8 +308,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn show(&self) -> Result<HostFacts, ClientError> {
-        let mut host = self.host.clone();
-        self.ask(Asked::Only, self.timeout, host.show(wire::ShowRequest {})).await
+        self.ask(Asked::Only, &self.host, wire::ShowRequest {}, |mut host, request| async move {
+            host.show(request).await
+        })
+        .await
     }
 
     /// What is wrong on the host, or with one attachment. Nothing is changed.
@@ -273,8 +319,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; the refusals are those of `Host.Diagnose`.
     pub async fn diagnose(&self, asked: Diagnose) -> Result<Findings, ClientError> {
-        let mut host = self.host.clone();
-        self.ask(Asked::Only, self.timeout, host.diagnose(wire::DiagnoseRequest::from(asked))).await
+        self.ask(
+            Asked::Only,
+            &self.host,
+            wire::DiagnoseRequest::from(asked),
+            |mut host, request| async move { host.diagnose(request).await },
+        )
+        .await
     }
 
     /// Makes the host look like a fleet's document, and answers what changed; a change that could not be made carries
@@ -289,32 +340,40 @@ impl Client {
         dry_run: bool,
     ) -> Result<Vec<Change>, ClientError> {
         let request: wire::ApplyRequest = Apply { request_id, spec: spec.clone(), dry_run }.into();
-        let mut host = self.host.clone();
-        self.ask(Asked::change(request_id, dry_run), self.timeout, host.apply(request)).await
+        self.ask(Asked::change(request_id, dry_run), &self.host, request, |mut host, request| async move {
+            host.apply(request).await
+        })
+        .await
     }
 
     /// A call whose answer is one message.
-    async fn ask<W, T: TryFrom<W, Error = Failure>>(
+    async fn ask<S: Clone, R: Clone, W, C, T: TryFrom<W, Error = Failure>>(
         &self,
         asked: Asked,
-        within: Duration,
-        call: impl Future<Output = Result<Response<W>, Status>>,
-    ) -> Result<T, ClientError> {
-        let answer = self.call(asked, within, call).await?;
+        service: &S,
+        request: R,
+        call: impl Fn(S, R) -> C,
+    ) -> Result<T, ClientError>
+    where
+        C: Future<Output = Result<Response<W>, Status>>,
+    {
+        let answer = self.call(asked, service, request, call).await?;
         self.parse(answer)
     }
 
-    async fn call<W>(
+    async fn call<S: Clone, R: Clone, W, C>(
         &self,
         asked: Asked,
-        within: Duration,
-        call: impl Future<Output = Result<Response<W>, Status>>,
-    ) -> Result<W, ClientError> {
-        match tokio::time::timeout(within, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(error::from_status(&status, asked, &self.endpoint)),
-            Err(_) => Err(error::lost(format!("no answer within {within:?}"), asked, &self.endpoint)),
-        }
+        service: &S,
+        request: R,
+        call: impl Fn(S, R) -> C,
+    ) -> Result<W, ClientError>
+    where
+        C: Future<Output = Result<Response<W>, Status>>,
+    {
+        let limits = Limits { within: self.timeout, patience: self.patience };
+        let answer = again::until_answered(limits, |_| call(service.clone(), request.clone())).await;
+        answer.map_err(|ended| ended.into_error(asked, &self.endpoint))
     }
 
     fn parse<W, T: TryFrom<W, Error = Failure>>(&self, answer: W) -> Result<T, ClientError> {

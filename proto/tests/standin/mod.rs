@@ -57,7 +57,7 @@ impl Standin {
         Self { endpoint: Endpoint::Unix(path), folder: Some(folder), asked, threads: Some(threads) }
     }
 
-    /// Until a call that is never answered has arrived.
+    /// Until a call without an answer of its own has arrived.
     pub(crate) async fn is_asked(&self) {
         self.asked.notified().await;
     }
@@ -103,13 +103,11 @@ struct Service {
 impl Service {
     /// The answer to a call that this stand-in has no message for.
     async fn otherwise<T>(&self) -> Result<Response<T>, Status> {
+        self.asked.notify_one();
         match &*self.answer {
             Answer::Refuse(failure) => Err(failure.clone().into()),
             Answer::Status(status) => Err(status.clone()),
-            _ => {
-                self.asked.notify_one();
-                std::future::pending().await
-            }
+            _ => std::future::pending().await,
         }
     }
 }

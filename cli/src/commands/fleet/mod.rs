@@ -247,7 +247,7 @@ fn confirmed(question: &str) -> Result<bool, Failed> {
 }
 
 fn pace(global: &Global) -> Pace {
-    Pace { per_host: global.timeout, ..Pace::default() }
+    Pace { per_host: global.timeout, retry_for: global.retry_for, ..Pace::default() }
 }
 
 fn roll_out(

@@ -44,7 +44,6 @@ impl Shown {
                 self.asked.insert(host.clone());
                 None
             }
-            Progress::AskedAgain(host) => Some(format!("{host}: the answer was lost, asking again")),
             Progress::Finished(host, outcome) => {
                 self.asked.remove(host);
                 self.done += 1;
@@ -89,8 +88,6 @@ mod tests {
         assert_eq!(shown.line(&Progress::Asked(name("b"))), None);
         assert_eq!(shown.line(&Progress::Asked(name("a"))), None);
         assert_eq!(shown.summary(), "applying: 0 of 2 hosts; waiting for a, b");
-        let again = shown.line(&Progress::AskedAgain(name("a")));
-        assert_eq!(again.unwrap(), "a: the answer was lost, asking again");
         let done = shown.line(&Progress::Finished(name("b"), Outcome::Changes(Vec::new())));
         assert_eq!(done.unwrap(), "b: nothing to change (1 of 2)");
         assert_eq!(shown.summary(), "applying: 1 of 2 hosts; waiting for a");
