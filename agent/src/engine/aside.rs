@@ -1,6 +1,7 @@
 //! Attachments that wait for their guests: what is left of them on the host is taken back, the record stays.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pipewright_api::attachment::State;
 use pipewright_api::reason::{Failure, Reason};
@@ -14,7 +15,7 @@ use crate::host::Host;
 /// Why an attachment waits whose guest does not run.
 pub(super) const STOPPED: &str = "its guest stopped";
 /// Why an attachment waits when the host was started.
-const REBOOTED: &str = "the host was started anew";
+pub(super) const REBOOTED: &str = "the host was started anew";
 /// What watchers are told of one that is in the namespace that its guest left.
 const RESTARTED: &str = "its guest started again";
 
@@ -38,6 +39,7 @@ impl<H: Host> Engine<H> {
         let mut intent = record.clone();
         intent.attachment.state = State::Waiting;
         why.clone_into(&mut intent.attachment.waiting);
+        intent.waits_since.get_or_insert_with(SystemTime::now);
         self.records.intend(&[Write::Attachment(Box::new(intent))])?;
         let mut going = record.clone();
         going.attachment.state = State::Detaching;

@@ -244,6 +244,7 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Record>, Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Attached;
+        record.waits_since = None;
         for family in Family::ALL {
             record.hold(family, self.kernel.leases().given(record.attachment.id, family));
         }

@@ -86,6 +86,7 @@ pub(super) fn record(
         changing: None,
         follows: false,
         missed_since: None,
+        waits_since: None,
         first_revision: 0,
     }
 }
@@ -103,5 +104,7 @@ pub(super) fn go_on(record: &mut Record, before: &Record) {
     record.plan.extend(added);
     record.show_plan();
     record.follows = before.follows;
+    // Until it is attached it may have to wait on.
+    record.waits_since = before.waits_since;
     record.first_revision = before.first_revision;
 }

@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::host::dhcp::now;
 
 /// Why an attachment waits whose guest is no more.
-const DELETED: &str = "its guest was deleted";
+pub(super) const DELETED: &str = "its guest was deleted";
 
 /// Runtimes that are asked at once where guests are; attaches must not wait for those that do not answer.
 pub(super) const AT_ONCE: usize = 8;

@@ -1,5 +1,7 @@
 //! Whose guests an attachment follows: the same container, or another one under the name that was asked for.
 
+use std::time::SystemTime;
+
 use pipewright_api::attachment::{GuestIdentity, Runtime, State};
 use pipewright_api::spec::{Follow, GuestRef, Uplink};
 
@@ -49,6 +51,7 @@ impl Record {
     pub(super) fn wait(&mut self, why: &str, leftovers: Vec<String>) {
         self.attachment.state = State::Waiting;
         why.clone_into(&mut self.attachment.waiting);
+        self.waits_since.get_or_insert_with(SystemTime::now);
         self.forget_guests();
         if let Some(unfinished) = self.changing.take() {
             self.attachment.traffic.retain(|traffic| *traffic != unfinished);

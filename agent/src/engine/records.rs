@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
+use std::time::SystemTime;
 
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
@@ -61,6 +62,9 @@ pub struct Record {
     /// Since when its runtime knows no guest of that id or name; only while it waits, and until the host starts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_since: Option<Moment>,
+    /// Since when it waits, for people; `None` unless it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<SystemTime>,
     /// The revision with which it was first put up: of two attachments the later one has the higher, whatever the time of
     /// day was then.
     #[serde(default)]

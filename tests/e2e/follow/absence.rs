@@ -1,10 +1,12 @@
 //! Nobody tells of a restart, or nobody listens: the link is there again when both are.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail, ensure};
 use pipewright_tests::{AgentOptions, needs};
+use serde_json::json;
 
 use super::{attach, comes_back, kill, options, waits};
 use crate::docker_door::{Behind, Door};
+use crate::doctor::findings;
 use crate::scene::{Scene, until};
 
 #[test]
@@ -81,5 +83,63 @@ fn after_a_start_of_the_host_links_come_back_with_their_containers() -> Result<(
         comes_back(&scene, guest, made)?;
         scene.ctl(&format!("detach {}", guest.reference()))?;
     }
+    scene.lab.finish()
+}
+
+#[test]
+fn an_attachment_that_waits_is_told_by_doctor_and_is_no_fault() -> Result<()> {
+    needs!(Root, Docker);
+    let scene =
+        Scene::linux_with(AgentOptions::with_docker()?.argument("--recreate-within").argument("600"))?;
+    let web = scene.host.container("web")?;
+    let made = attach(&scene, "br0", &web, "--ip 192.0.2.1/24")?;
+    let id = made["id"].as_str().context("it has an id")?;
+    // Since when, and what is said besides.
+    let told = |words: &str| -> Result<(String, String)> {
+        let answer = scene.ctl(&format!("-o json {words}"))?.json()?;
+        let [finding] = &answer["findings"].as_array().cloned().unwrap_or_default()[..] else {
+            bail!("{words}: {answer}")
+        };
+        assert_eq!(
+            (&finding["code"], &finding["severity"]),
+            (&json!("FINDING_CODE_WAITING"), &json!("SEVERITY_INFO"))
+        );
+        assert_eq!(
+            (&finding["object"], &finding["attachment_id"]),
+            (&json!(format!("link eth1 in {}", web.reference())), &json!(id))
+        );
+        let said = format!("{} {}", finding["text"], finding["advice"]);
+        let since = said.split("waits since ").nth(1).and_then(|rest| rest.split(": ").next());
+        let since = since.with_context(|| format!("since when: {said}"))?.to_owned();
+        ensure!(since.len() == 20 && since.ends_with('Z'), "{said}");
+        Ok((since, said))
+    };
+
+    kill(&web)?;
+    waits(&scene, &web, "its guest stopped")?;
+    let (since, said) = told("doctor")?;
+    ensure!(said.contains("its guest stopped") && said.contains(&format!("pwctl detach {id}")), "{said}");
+    assert_eq!(told(&format!("check {id}"))?.0, since);
+    assert!(scene.ctl("check")?.stdout.contains("info: link eth1"));
+    assert_eq!(findings(&scene, "doctor --residue")?.0.len(), 0);
+
+    // Neither another agent nor another reason is a new beginning.
+    scene.agent.crash_and_restart()?;
+    assert_eq!(told("doctor")?.0, since);
+    scene.host.inside().ip("link add br0 type veth peer name elsewhere")?;
+    web.docker("start")?;
+    waits(&scene, &web, "br0")?;
+    let (still, said) = told("doctor")?;
+    ensure!(still == since && said.contains("remove the cause"), "{said}");
+    scene.host.inside().ip("link del br0")?;
+    attach(&scene, "br0", &web, "--ip 192.0.2.1/24")?;
+    comes_back(&scene, &web, &made)?;
+    assert_eq!(findings(&scene, "doctor")?.0.len(), 0);
+
+    web.kill()?;
+    waits(&scene, &web, "its guest was deleted")?;
+    let (_, said) = told("doctor")?;
+    ensure!(said.contains("within 600 s"), "{said}");
+    scene.ctl(&format!("detach {id}"))?;
     scene.lab.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use pipewright_api::attachment::State;
 use pipewright_api::finding::{Finding, FindingCode, Severity};
 use pipewright_api::net::LinkName;
@@ -9,6 +10,8 @@ use pipewright_api::spec::{Kind, SwitchKind, Vlan};
 
 use super::finding;
 use crate::engine::Engine;
+use crate::engine::aside::{REBOOTED, STOPPED};
+use crate::engine::follow::DELETED;
 use crate::engine::intact::Links;
 use crate::engine::records::Record;
 use crate::host::survey::{Gap, Part};
@@ -23,8 +26,7 @@ impl<H: Host> Engine<H> {
             State::Incomplete => vec![incomplete(record)],
             // Somebody is at work on it.
             State::Attaching | State::Detaching | State::Detached => Vec::new(),
-            // Of one that waits nothing should be there; why it waits is in the list.
-            State::Waiting => Vec::new(),
+            State::Waiting => self.examine_waiting(record),
         };
         let id = record.attachment.id;
         if self.shelf.get(id).is_none_or(|now| now.attachment.revision != record.attachment.revision) {
@@ -32,6 +34,34 @@ impl<H: Host> Engine<H> {
         }
         for finding in &mut found {
             finding.attachment = Some(id);
+        }
+        found
+    }
+
+    /// Nothing of it should be there. That it waits is as it was asked for.
+    fn examine_waiting(&self, record: &Record) -> Vec<Finding> {
+        let id = record.attachment.id;
+        let object = format!("link {} in {}", record.attachment.spec.ifname, record.asked.guest);
+        let since = record.waits_since.map_or_else(String::new, |since| {
+            format!(" since {}", DateTime::<Utc>::from(since).to_rfc3339_opts(SecondsFormat::Secs, true))
+        });
+        let text = format!("waits{since}: {}", record.attachment.waiting);
+        let advice = match record.attachment.waiting.as_str() {
+            STOPPED | REBOOTED => format!(
+                "its link is made again when the guest starts; if it is not to come back, `pwctl detach {id}`"
+            ),
+            DELETED => format!(
+                "it goes to another guest of that name, if one comes within {} s, else it is removed; at once by `pwctl detach {id}`",
+                self.recreate_within.as_secs()
+            ),
+            _ => format!(
+                "remove the cause; it is tried again by itself, and at once by attaching with the same line, or give it up \
+                 with `pwctl detach {id}`"
+            ),
+        };
+        let mut found = vec![finding(FindingCode::Waiting, Severity::Info, object, text, advice)];
+        if !record.attachment.leftovers.is_empty() {
+            found.push(incomplete(record));
         }
         found
     }
