@@ -19,6 +19,7 @@ mod disk;
 mod docker_door;
 mod docker_down;
 mod doctor;
+mod doctor_finds;
 mod drift;
 mod drift_docker;
 mod drift_ovs;
