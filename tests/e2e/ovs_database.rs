@@ -137,3 +137,40 @@ fn a_database_that_is_put_back_from_a_copy_gets_what_came_since_and_loses_what_w
     before.wait_same(&scene.host)?;
     scene.lab.finish()
 }
+
+#[test]
+fn a_database_whose_end_was_cut_off_gets_back_what_was_written_there() -> Result<()> {
+    needs!(Root, Ovs);
+    let scene = Scene::ovs()?;
+    let (web, db) = (scene.host.guest("web")?, scene.host.guest("db")?);
+    let before = Snapshot::take(&scene.host)?;
+    for (guest, last) in [(&web, 1), (&db, 2)] {
+        scene.ctl(&format!("attach ovs0 {} --ip 192.0.2.{last}/24 --vlan 100", guest.reference()))?;
+    }
+    let (kept, lost) = (host_end(&scene, &web)?, host_end(&scene, &db)?);
+    let ovs = scene.host.ovs()?;
+    let since = revision(&scene)?;
+
+    ovs.kill9(Daemon::Database)?;
+    // In the midst of the transaction that made the second port.
+    let whole = std::fs::read(database(ovs))?;
+    let is_name = |part: &[u8]| part == lost.as_bytes();
+    let cut = whole.windows(lost.len()).position(is_name).context("the second port is in the file")?;
+    std::fs::write(database(ovs), &whole[..cut])?;
+    ovs.start_daemon(Daemon::Database)?;
+
+    told(&scene, since, &format!("repaired: port of {lost}"))?;
+    let ports = ovs.vsctl("list-ports ovs0")?;
+    let mut ports: Vec<&str> = ports.split_whitespace().collect();
+    ports.sort_unstable();
+    let mut expected = [kept.as_str(), lost.as_str()];
+    expected.sort_unstable();
+    assert_eq!(ports, expected);
+    assert_eq!(ovs.vsctl(&format!("get Port {lost} tag"))?.trim(), "100");
+    assert_eq!(reach(&web.inside()?, &db.inside()?, "192.0.2.2".parse()?)?, Reach::BOTH);
+    for guest in [&web, &db] {
+        scene.ctl(&format!("detach {}", guest.reference()))?;
+    }
+    before.wait_same(&scene.host)?;
+    scene.lab.finish()
+}

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use pipewright_tests::{needs, residue};
 
-use super::{CONFIG, Own, comes, of, options};
+use super::{CONFIG, Own, comes, of, options, told};
 use crate::scene::until;
 
 /// More than any plan here has.
@@ -45,5 +45,26 @@ fn an_agent_that_dies_over_a_label_makes_it_once_when_it_is_started_again() -> R
     }
     ensure!(died > 5, "only {died} steps were died after");
     agent.start()?;
+    own.scene.lab.finish()
+}
+
+#[test]
+fn what_the_host_cannot_do_yet_is_made_once_it_can_and_nobody_has_to_tell() -> Result<()> {
+    needs!(Root, Docker, Ovs);
+    let own = Own::new(CONFIG)?;
+    own.ip("link del BR1")?;
+    let web = own.container("web", &["pipewright.attach=BR1 --ip 192.0.2.1/24"], &[])?;
+    until("doctor says what is missing", || {
+        Ok(told(&own, &web)?.iter().any(|(_, why)| why.contains(&own.of("BR1"))))
+    })?;
+    assert_eq!(of(&own, &web)?.len(), 0);
+
+    own.ip("link add BR1 up type bridge")?;
+
+    // It is tried again at once, and then after 16 s, which is longer than most things are waited for.
+    let made = comes(&own, &web, 1).or_else(|_| comes(&own, &web, 1)).or_else(|_| comes(&own, &web, 1))?;
+    ensure!(made[0]["spec"]["uplink"] == own.of("BR1"), "{made:?}");
+    until("doctor has nothing to say", || Ok(told(&own, &web)?.is_empty()))?;
+    own.ctl(&format!("detach {}", web.reference()))?;
     own.scene.lab.finish()
 }
