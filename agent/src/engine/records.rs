@@ -9,24 +9,21 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::SystemTime;
 
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
-use pipewright_api::attachment::Attachment;
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
-use pipewright_api::spec::{AttachmentSpec, FleetName, SwitchSpec};
-use pipewright_api::traffic::Traffic;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::dhcp::Moment;
-use crate::dhcp::given::Given;
 use crate::engine::operations::Operation;
-use crate::step::Step;
+
+mod record;
+
+pub use record::{Record, SwitchRecord};
 
 /// Format of the records. A store with a higher one was written by a newer agent and is refused, unchanged.
 const FORMAT: u64 = 1;
@@ -34,55 +31,6 @@ const FORMAT: u64 = 1;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Outcomes that may wait for the disk before callers have to.
 const QUEUE: usize = 1024;
-
-/// An attachment with what is needed to take it back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// What callers see.
-    pub attachment: Attachment,
-    /// The spec to the letter, to tell whether another request asks for the same.
-    pub asked: AttachmentSpec,
-    /// The steps that make it.
-    pub plan: Vec<Step>,
-    /// The request that is making or removing it.
-    pub request: Uuid,
-    /// The number of the guest's namespace in the host's, for a link without a host's end: by it the link is seen, and its
-    /// guest's death.
-    #[serde(default)]
-    pub netns_id: Option<i32>,
-    /// What DHCP servers gave, at most one a protocol.
-    #[serde(default)]
-    pub leases: Vec<Given>,
-    /// What is being added to the link, or removed; after a crash it is removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changing: Option<Traffic>,
-    /// It was attached once, and outlives its guest.
-    #[serde(default)]
-    pub follows: bool,
-    /// Since when its runtime knows no guest of that id or name; only while it waits, and until the host starts anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed_since: Option<Moment>,
-    /// Since when it waits, for people; `None` unless it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waits_since: Option<SystemTime>,
-    /// The revision with which it was first put up: of two attachments the later one has the higher, whatever the time of
-    /// day was then.
-    #[serde(default)]
-    pub first_revision: u64,
-}
-
-/// A bridge that a fleet wants.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SwitchRecord {
-    /// Marks its ports in Open vSwitch.
-    pub id: Uuid,
-    /// Whose it is.
-    pub fleet: FleetName,
-    /// As last applied.
-    pub spec: SwitchSpec,
-    /// The steps that made it.
-    pub plan: Vec<Step>,
-}
 
 /// One change of the store.
 #[derive(Debug)]
