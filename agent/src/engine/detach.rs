@@ -140,6 +140,7 @@ impl<H: Host> Engine<H> {
             self.records.finish(&writes, intent).await?;
             self.shelf.remove(id, cause);
             self.timetable.forget(id);
+            self.drift.forget(id);
             return Ok(detached(&record));
         }
         let mut record = (*record).clone();

@@ -23,10 +23,6 @@ use crate::step::{Far, Step};
 const ROWS: Duration = Duration::from_millis(200);
 /// After events were lost, everything is looked at, but not more often.
 const LOST: Duration = Duration::from_secs(5);
-/// While others attach, the time of a look is seen to again after this.
-const BUSY: Duration = Duration::from_millis(100);
-/// Between two looks that can wait: whoever attaches a thousand links shall not have them all looked at in the next second.
-const ECHOES: Duration = Duration::from_millis(50);
 /// A second difference may come to light when the first is repaired: a link that is down shows no routes.
 const ROUNDS: usize = 3;
 
@@ -146,22 +142,8 @@ impl<H: Host> Engine<H> {
         let is_busy = !is_free(&self.turns) || !is_free(&self.exits);
         let now = Instant::now();
         let mut known = self.drift.known();
-        let Known { paces, next_echo, .. } = &mut *known;
-        let mut due = Vec::new();
-        let mut next: Option<Instant> = None;
-        for (id, pace) in paces {
-            let is_held = pace.is_echo() && next_echo.is_some_and(|next| now < next);
-            if !is_held && pace.begin(now, is_busy) {
-                if pace.is_echo() {
-                    *next_echo = Some(now + ECHOES);
-                }
-                due.push(*id);
-            } else if let Some(waits) = pace.due() {
-                let until = next_echo.filter(|_| pace.is_echo()).unwrap_or(now + BUSY);
-                let waits = if waits <= now { until } else { waits };
-                next = Some(next.map_or(waits, |next| next.min(waits)));
-            }
-        }
+        let due = known.agenda.begin(now, is_busy);
+        let next = known.agenda.next(now);
         drop(known);
         for id in due {
             let engine = Arc::clone(self);
@@ -174,12 +156,11 @@ impl<H: Host> Engine<H> {
         let looked = self.look_and_mend(id).await;
         let mut known = self.drift.known();
         match looked {
-            Some(looked) => {
-                if let Some(pace) = known.paces.get_mut(&id) {
-                    pace.end(Instant::now(), looked);
-                }
+            Some(looked) if known.agenda.get(id).is_some() => {
+                known.agenda.change(id, |pace| pace.end(Instant::now(), looked));
             }
-            None => known.forget(id),
+            // It was detached meanwhile.
+            Some(_) | None => known.forget(id),
         }
         drop(known);
         self.drift.stirred.notify_one();
@@ -269,7 +250,7 @@ impl<H: Host> Engine<H> {
     /// Why nothing is repaired now.
     fn hindrance(&self, id: Uuid) -> Option<&'static str> {
         let known = self.drift.known();
-        let pace = known.paces.get(&id)?;
+        let pace = known.agenda.get(id)?;
         pace.held(Instant::now())?;
         Some(match pace.is_flapping() {
             true => "flapping: somebody undoes every repair; it is tried again, less and less often",
@@ -347,8 +328,8 @@ impl Known {
         self.guests.entry(guest).or_default().insert(id);
     }
 
-    fn forget(&mut self, id: Uuid) {
-        self.paces.remove(&id);
+    pub(super) fn forget(&mut self, id: Uuid) {
+        self.agenda.forget(id);
         self.guests.retain(|_, ids| {
             ids.remove(&id);
             !ids.is_empty()

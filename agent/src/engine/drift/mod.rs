@@ -6,22 +6,23 @@
 //! | what | where |
 //! |---|---|
 //! | an event, or the time of a sweep, names attachments | `keep` |
-//! | when one of them is looked at, and when repaired | `pace` |
+//! | when one of them is looked at, and when repaired; which is next | `pace`, `agenda` |
 //! | what is there, what differs | `look`, `compare` |
 //! | steps that mend it | `remedy`, `mend` |
 //! | what has our mark and no record | `orphans` |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
+use self::agenda::Agenda;
 use self::orphans::Orphan;
-use self::pace::Pace;
 use super::records::Record;
 
+mod agenda;
 mod compare;
 mod keep;
 mod look;
@@ -64,9 +65,7 @@ pub(super) struct Drifts {
 
 #[derive(Debug, Default)]
 struct Known {
-    paces: HashMap<Uuid, Pace>,
-    /// When a look may begin that can wait.
-    next_echo: Option<Instant>,
+    agenda: Agenda,
     /// Whose links are in a guest, by the number of its namespace.
     guests: BTreeMap<i32, BTreeSet<Uuid>>,
     /// What the last sweep saw.
@@ -89,7 +88,7 @@ impl Drifts {
     pub(super) fn made(&self, record: &Record) {
         let id = record.attachment.id;
         let mut known = self.known();
-        known.paces.entry(id).or_default().made(Instant::now());
+        known.agenda.change(id, |pace| pace.made(Instant::now()));
         if let Some(guest) = record.netns_id {
             known.follow(guest, id);
         }
@@ -102,9 +101,14 @@ impl Drifts {
         let now = Instant::now();
         let mut known = self.known();
         for id in ids {
-            known.paces.entry(id).or_default().stir(now);
+            known.agenda.change(id, |pace| pace.stir(now));
         }
         drop(known);
         self.stirred.notify_one();
+    }
+
+    /// Forgets an attachment that is gone.
+    pub(super) fn forget(&self, id: Uuid) {
+        self.known().forget(id);
     }
 }
