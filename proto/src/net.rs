@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use arrayvec::ArrayString;
 use ipnet::IpNet;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ pub const RESERVED_PREFIX: &str = "pw";
 /// The name of a link or of a bridge.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct LinkName(String);
+pub struct LinkName(ArrayString<LINK_NAME_MAX>);
 
 impl LinkName {
     /// The name as text.
@@ -65,7 +66,10 @@ impl LinkName {
     pub fn derived(hash: u64) -> Self {
         const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let digits = (0..12).map(|i| char::from(DIGITS[(hash >> (5 * i)) as usize & 31]));
-        Self(RESERVED_PREFIX.chars().chain(digits).collect())
+        let mut name = ArrayString::new();
+        name.push_str(RESERVED_PREFIX);
+        digits.for_each(|digit| name.push(digit));
+        Self(name)
     }
 
     /// Whether the name has the form of [`LinkName::derived`].
@@ -82,9 +86,9 @@ impl FromStr for LinkName {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let refuse = |why: &str| Err(ParseError::new(text, "a link name", why));
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        if text.is_empty() || text.len() > LINK_NAME_MAX {
+        let Some(name) = ArrayString::from(text).ok().filter(|name| !name.is_empty()) else {
             return refuse("use 1 to 15 bytes");
-        }
+        };
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return refuse("begin with a letter");
         }
@@ -94,7 +98,7 @@ impl FromStr for LinkName {
         if matches!(text, "lo" | "all" | "default") {
             return refuse("the kernel uses this name itself");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(name))
     }
 }
 

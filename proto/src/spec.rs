@@ -93,6 +93,13 @@ impl AttachmentSpec {
             (None, Uplink::Link(_)) => None,
         }
     }
+
+    /// Whether the link is to have IPv6: addresses of it at either end, a gateway, or what routers and DHCPv6 servers give.
+    pub fn wants_ipv6(&self) -> bool {
+        let own = self.addressing.addresses().iter().chain(&self.peer.addresses);
+        let mut all = own.map(|address| address.addr()).chain(self.gateways.iter().copied());
+        self.slaac || self.dhcp6.is_some() || all.any(|address| address.is_ipv6())
+    }
 }
 
 /// Kind of a link.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pipewright_api::client::Client;
 use pipewright_api::request::DetachTarget;
@@ -20,6 +20,9 @@ const LINUX: Net = Net { uplink: "br0", plug: Plug::LinuxBridge, is_leased: fals
 const OVS: Net = Net { uplink: "ovs0", plug: Plug::Ovs { tag: 100 }, is_leased: false };
 const NIC: Net = Net { uplink: "eth1", plug: Plug::Macvlan, is_leased: false };
 const DHCP: Net = Net { is_leased: true, ..LINUX };
+const SECOND: Duration = Duration::from_secs(1);
+/// What an agent may use of a second and be at rest.
+const FEW_TICKS: u64 = 2;
 /// Longer than anything that is measured.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -172,6 +175,34 @@ impl Arena {
             ensure!(route.contains(&seat.ifname), "{}: {route}", seat.guest);
         }
         Ok(())
+    }
+
+    /// Returns once the agent is at rest: it looks at what it made, and tells the neighbours again, for a while.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let end = Instant::now() + TIMEOUT;
+        let mut before = self.ticks()?;
+        while Instant::now() < end {
+            let look = Instant::now() + SECOND;
+            while Instant::now() < look {
+                rest();
+            }
+            let now = self.ticks()?;
+            if now - before <= FEW_TICKS {
+                return Ok(());
+            }
+            before = now;
+        }
+        bail!("the agent is still busy after {TIMEOUT:?}")
+    }
+
+    /// The CPU time that the agent has used, in ticks (proc_pid_stat(5), fields 14 and 15).
+    fn ticks(&self) -> Result<u64> {
+        let pid = self.agent.pid().context("the agent ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let after_name = stat.rsplit(')').next().context("proc_pid_stat")?;
+        let mut fields = after_name.split_ascii_whitespace().skip(11);
+        let mut field = || -> Result<u64> { Ok(fields.next().context("proc_pid_stat")?.parse()?) };
+        Ok(field()? + field()?)
     }
 
     /// The end; nothing of the agent may be left.

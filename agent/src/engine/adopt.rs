@@ -86,7 +86,11 @@ impl<H: Host> Engine<H> {
         let (Some(plugged), Some(place)) = (plugged, place) else { return Ok(None) };
 
         let whole = spec(claim, &identity, host_end, &plugged, &place)?;
-        let facts = self.kernel.guest(&netns, &claim.ifname, whole.uplink.link()).await.map_err(unseen)?;
+        let facts = self
+            .kernel
+            .guest(&netns, &claim.ifname, whole.uplink.link(), whole.wants_ipv6())
+            .await
+            .map_err(unseen)?;
         if facts.is_host {
             return Ok(None);
         }
@@ -115,7 +119,7 @@ impl<H: Host> Engine<H> {
         made.attachment.spec.follow = Some(follow);
         made.follows = follow == Follow::Restarts;
         let made = self.shelf.claim(made, Some(FOUND))?;
-        self.records.settle(vec![Write::Attachment(Box::new((*made).clone()))]).await?;
+        self.records.settle(vec![Write::Attachment(Arc::clone(&made))]).await?;
         Ok(Some(made))
     }
 

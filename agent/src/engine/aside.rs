@@ -40,7 +40,7 @@ impl<H: Host> Engine<H> {
         intent.attachment.state = State::Waiting;
         why.clone_into(&mut intent.attachment.waiting);
         intent.waits_since.get_or_insert_with(SystemTime::now);
-        self.records.intend(&[Write::Attachment(Box::new(intent))])?;
+        self.records.intend(&[Write::Attachment(Arc::new(intent))])?;
         let mut going = record.clone();
         going.attachment.state = State::Detaching;
         let going = self.shelf.put(going, Some(why));
@@ -55,7 +55,7 @@ impl<H: Host> Engine<H> {
         let mut record = (*going).clone();
         record.wait(why, leftovers);
         let record = self.shelf.put(record, Some(why));
-        self.records.settle(vec![Write::Attachment(Box::new((*record).clone()))]).await?;
+        self.records.settle(vec![Write::Attachment(Arc::clone(&record))]).await?;
         Ok(record)
     }
 
@@ -130,7 +130,7 @@ impl<H: Host> Engine<H> {
 
     /// Writes a record that was put up. That the store does not take it is in the log: the shelf is right all the same.
     pub(super) async fn write(&self, record: &Record) {
-        if let Err(failure) = self.records.settle(vec![Write::Attachment(Box::new(record.clone()))]).await {
+        if let Err(failure) = self.records.settle(vec![Write::Attachment(Arc::new(record.clone()))]).await {
             tracing::error!(attachment = %record.attachment.id, guest = %record.asked.guest, "{failure}");
         }
     }

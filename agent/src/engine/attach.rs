@@ -62,7 +62,7 @@ impl<H: Host> Engine<H> {
             let _turn = engine.turns.acquire().await;
             let open = open_operation(wish.request, print);
             let (record, created) = engine.make(&wish, Some(&open)).await?;
-            let attachment = Box::new(record.attachment.clone());
+            let attachment = Box::new(record.shown());
             Ok(Answer::Attached { attachment, created })
         };
         match self.operations.answer(request_id, fingerprint, work).await? {
@@ -109,7 +109,7 @@ impl<H: Host> Engine<H> {
             match self.known(wish, &entered).await? {
                 Known::No => break (entered, None),
                 Known::Attached(known) => {
-                    let attachment = Box::new(known.attachment.clone());
+                    let attachment = Box::new(known.shown());
                     self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
                     return Ok((known, false));
                 }
@@ -165,14 +165,14 @@ impl<H: Host> Engine<H> {
         let entered = self.enter(&wish.spec).await?;
         match self.known(wish, &entered).await? {
             Known::No => {}
-            Known::Attached(known) => return Ok((known.attachment.clone(), false)),
+            Known::Attached(known) => return Ok((known.shown(), false)),
             Known::Remains(record) => return Err(in_the_way(&record)),
             Known::Waiting(record) | Known::Elsewhere(record) => {
-                return Ok((self.decide(wish, &entered, Some(&record)).await?.attachment, true));
+                return Ok((self.decide(wish, &entered, Some(&record)).await?.shown(), true));
             }
         }
         let record = self.decide(wish, &entered, None).await?;
-        Ok((record.attachment, true))
+        Ok((record.shown(), true))
     }
 
     /// The number of the guest's namespace in the host's.
@@ -224,7 +224,7 @@ impl<H: Host> Engine<H> {
         if record.attachment.host_ifname.is_none() {
             self.without_host_end.notify_one();
         }
-        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        let mut writes = vec![Write::Attachment(Arc::clone(&record))];
         writes.extend(expecting(open, made(&record)));
         match self.records.begin(&writes).await {
             Ok(intent) => Ok((record, intent)),
@@ -254,7 +254,7 @@ impl<H: Host> Engine<H> {
         if record.follows {
             self.following.send_replace(());
         }
-        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        let mut writes = vec![Write::Attachment(Arc::clone(&record))];
         writes.extend(answered(open, made(&record)));
         self.records.finish(&writes, intent).await?;
         for lease in &record.leases {
@@ -298,7 +298,7 @@ pub(super) fn open_operation(id: Uuid, fingerprint: String) -> Operation {
 }
 
 fn made(record: &Record) -> Answer {
-    let attachment = Attachment { state: State::Attached, ..record.attachment.clone() };
+    let attachment = Attachment { state: State::Attached, ..record.shown() };
     Answer::Attached { attachment: Box::new(attachment), created: true }
 }
 

@@ -1,5 +1,6 @@
 //! What was decided, as a record that says all of it; and whether another request asks for the same.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pipewright_api::attachment::{Attachment, GuestIdentity, State};
@@ -65,7 +66,7 @@ pub(super) fn record(
         fleet: wish.fleet.clone(),
         created_at: SystemTime::now(),
         revision: 0,
-        plan: plan.iter().map(ToString::to_string).collect(),
+        plan: Vec::new(),
         observed: None,
         leftovers: Vec::new(),
         lease: None,
@@ -79,7 +80,7 @@ pub(super) fn record(
     Record {
         attachment,
         asked,
-        plan,
+        plan: Arc::new(plan),
         request: wish.request,
         netns_id: None,
         leases: Vec::new(),
@@ -101,8 +102,7 @@ pub(super) fn go_on(record: &mut Record, before: &Record) {
     *created_at = before.attachment.created_at;
     traffic.clone_from(&before.attachment.traffic);
     let added = traffic.iter().map(|added| Step::AddTraffic(GuestTraffic::over(&spec.ifname, added)));
-    record.plan.extend(added);
-    record.show_plan();
+    Arc::make_mut(&mut record.plan).extend(added);
     record.follows = before.follows;
     // Until it is attached it may have to wait on.
     record.waits_since = before.waits_since;

@@ -127,7 +127,7 @@ impl<H: Host> Engine<H> {
         record.attachment.state = State::Detaching;
         record.request = request;
         let (open, answer) = answer.unzip();
-        let mut writes = vec![Write::Attachment(Box::new(record.clone()))];
+        let mut writes = vec![Write::Attachment(Arc::new(record.clone()))];
         writes.extend(answer.clone().and_then(|answer| expecting(open, answer)));
         let intent = self.records.begin(&writes).await?;
         let record = self.shelf.put(record, cause);
@@ -147,7 +147,7 @@ impl<H: Host> Engine<H> {
         record.attachment.state = State::Incomplete;
         record.attachment.leftovers.clone_from(&leftovers);
         let record = self.shelf.put(record, cause);
-        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        let mut writes = vec![Write::Attachment(Arc::clone(&record))];
         writes.extend(open.map(|operation| Write::NoOperation(operation.id)));
         self.records.settle(writes).await?;
         let Attachment { spec, .. } = &record.attachment;
@@ -232,7 +232,7 @@ fn one_guest(word: &GuestRef, records: &[Arc<Record>]) -> Result<(), Failure> {
 }
 
 fn detached(record: &Record) -> Attachment {
-    Attachment { state: State::Detached, ..record.attachment.clone() }
+    Attachment { state: State::Detached, ..record.shown() }
 }
 
 fn would_undo(record: &Record) -> Attachment {

@@ -1,5 +1,6 @@
 //! Whose guests an attachment follows: the same container, or another one under the name that was asked for.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pipewright_api::attachment::{GuestIdentity, Runtime, State};
@@ -59,8 +60,7 @@ impl Record {
         self.leases.clear();
         (self.attachment.lease, self.attachment.lease6) = (None, None);
         if leftovers.is_empty() {
-            self.plan.clear();
-            self.attachment.plan.clear();
+            self.plan = Arc::default();
             self.netns_id = None;
         }
         self.attachment.leftovers = leftovers;

@@ -54,7 +54,7 @@ impl<H: Host> Engine<H> {
                 // By the wall clock as it is now; somebody may have set it since.
                 let shown = |family| Some(record.lease(family)?.shown(now(), SystemTime::now()));
                 let (lease, lease6) = (shown(Family::V4), shown(Family::V6));
-                Attachment { observed: Some(observed), lease, lease6, ..record.attachment.clone() }
+                Attachment { observed: Some(observed), lease, lease6, ..record.shown() }
             })
             .collect();
         Ok(Page { listing: Listing { attachments, revision }, next })

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy};
@@ -36,7 +37,7 @@ const QUEUE: usize = 1024;
 #[derive(Debug)]
 pub enum Write {
     /// Adds or replaces.
-    Attachment(Box<Record>),
+    Attachment(Arc<Record>),
     /// Removes.
     NoAttachment(Uuid),
     /// Adds or replaces.

@@ -37,7 +37,7 @@ impl<H: Host> Engine<H> {
             let missed = attachments.iter_mut().filter(|record| record.missed_since.is_some());
             let anew = missed.map(|record| {
                 record.missed_since = None;
-                Write::Attachment(Box::new(record.clone()))
+                Write::Attachment(Arc::new(record.clone()))
             });
             self.records.settle(anew.collect()).await?;
         }

@@ -57,6 +57,6 @@ impl<H: Host> Engine<H> {
             record.attachment.state = State::Incomplete;
             record.attachment.leftovers = leftovers;
         }
-        Write::Attachment(Box::new((*self.shelf.put(record, cause)).clone()))
+        Write::Attachment(self.shelf.put(record, cause))
     }
 }

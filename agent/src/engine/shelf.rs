@@ -40,7 +40,7 @@ impl Change {
     /// What watchers are told.
     pub(crate) fn event(&self) -> Event {
         let Self { revision, record, state, cause } = self;
-        let attachment = Attachment { state: *state, revision: *revision, ..record.attachment.clone() };
+        let attachment = Attachment { state: *state, revision: *revision, ..record.shown() };
         Event { revision: *revision, attachment, cause: cause.clone() }
     }
 }
@@ -211,7 +211,7 @@ impl Shelf {
     /// The attachments that are on a link of the host, with what they are.
     pub(super) fn on_parent(&self, link: &LinkName) -> Vec<GuestLink> {
         let inner = self.lock();
-        let plans = inner.attachments.values().flat_map(|record| &record.plan);
+        let plans = inner.attachments.values().flat_map(|record| record.plan.iter());
         let made = plans.filter_map(|step| match step {
             Step::CreateLink(made) if made.what.parent() == Some(link) => Some(made.clone()),
             _ => None,
@@ -275,8 +275,8 @@ impl Inner {
         let own = record.attachment.id;
         if let Some(nic) = step::lent(&record.plan) {
             let others = self.attachments.values().filter(|other| other.attachment.id != own);
-            let by_links = others.map(|other| (other.attachment.id, &other.plan));
-            let by_switches = self.switches.values().map(|switch| (switch.id, &switch.plan));
+            let by_links = others.map(|other| (other.attachment.id, other.plan.as_slice()));
+            let by_switches = self.switches.values().map(|switch| (switch.id, switch.plan.as_slice()));
             let other = by_links.chain(by_switches).find(|(_, plan)| needs(plan, &nic.name));
             return other.map(|(id, _)| (nic.name.clone(), id));
         }

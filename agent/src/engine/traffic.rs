@@ -140,7 +140,7 @@ impl<H: Host> Engine<H> {
         let is_there = is_asked_with_link
             || (is_known && self.host.take(Some(guest), std::slice::from_ref(&verify)).await.is_ok());
         if is_there {
-            let attachment = Some(Box::new(record.attachment.clone()));
+            let attachment = Some(Box::new(record.shown()));
             let answer = Answer::Traffic { attachment, is_changed: false };
             self.settle_answer(Some(open), answer.clone()).await?;
             return Ok(answer);
@@ -154,11 +154,11 @@ impl<H: Host> Engine<H> {
         }
         let mut going = record.clone();
         if !is_known {
-            going.plan.push(Step::AddTraffic(made.clone()));
+            Arc::make_mut(&mut going.plan).push(Step::AddTraffic(made.clone()));
             going.attachment.traffic.push(traffic.clone());
         }
         going.changing = Some(traffic.clone());
-        let writes = [Write::Attachment(Box::new(going.clone())), Write::Operation(Box::new(open.clone()))];
+        let writes = [Write::Attachment(Arc::new(going.clone())), Write::Operation(Box::new(open.clone()))];
         self.records.intend(&writes)?;
         let going = self.shelf.put(going, None);
         tracing::info!(attachment = %going.attachment.id, guest = %spec.guest, "adds {traffic}");
@@ -173,11 +173,10 @@ impl<H: Host> Engine<H> {
         }
         let mut done = (*going).clone();
         done.changing = None;
-        done.show_plan();
         let done = self.shelf.put(done, None);
-        let attachment = Some(Box::new(done.attachment.clone()));
+        let attachment = Some(Box::new(done.shown()));
         let answer = Answer::Traffic { attachment, is_changed: true };
-        let mut writes = vec![Write::Attachment(Box::new((*done).clone()))];
+        let mut writes = vec![Write::Attachment(Arc::clone(&done))];
         writes.extend(answered(Some(open), answer.clone()));
         if let Err(unwritten) = self.records.settle(writes).await {
             // What cannot be remembered is not kept.
@@ -197,12 +196,12 @@ impl<H: Host> Engine<H> {
     ) -> Result<Answer, Failure> {
         let mut going = record.clone();
         going.changing = Some(traffic.clone());
-        let mut writes = vec![Write::Attachment(Box::new(going.clone()))];
+        let mut writes = vec![Write::Attachment(Arc::new(going.clone()))];
         writes.extend(open.cloned().map(Box::new).map(Write::Operation));
         self.records.intend(&writes)?;
         let going = self.shelf.put(going, None);
         tracing::info!(attachment = %going.attachment.id, guest = %going.asked.guest, "removes {traffic}");
-        let mut gone = going.attachment.clone();
+        let mut gone = going.shown();
         gone.traffic.retain(|one| one != traffic);
         let answer = Answer::Traffic { attachment: Some(Box::new(gone)), is_changed: true };
         self.take_back(&going, guest, traffic, open, answer.clone()).await?;
@@ -227,11 +226,11 @@ impl<H: Host> Engine<H> {
         }
         let mut record = record.clone();
         record.changing = None;
-        record.plan.retain(|step| !matches!(step, Step::AddTraffic(other) if *other == made));
+        Arc::make_mut(&mut record.plan)
+            .retain(|step| !matches!(step, Step::AddTraffic(other) if *other == made));
         record.attachment.traffic.retain(|one| one != traffic);
-        record.show_plan();
         let record = self.shelf.put(record, None);
-        let mut writes = vec![Write::Attachment(Box::new((*record).clone()))];
+        let mut writes = vec![Write::Attachment(Arc::clone(&record))];
         writes.extend(answered(open, answer));
         self.records.settle(writes).await
     }
@@ -249,12 +248,5 @@ impl<H: Host> Engine<H> {
         if let Err(failure) = self.take_traffic(&record, guest.as_ref(), &traffic, None).await {
             tracing::error!(attachment = %id, guest = %record.attachment.spec.guest, "{failure}");
         }
-    }
-}
-
-impl Record {
-    /// Shows the plan as it is now.
-    pub(super) fn show_plan(&mut self) {
-        self.attachment.plan = self.plan.iter().map(ToString::to_string).collect();
     }
 }

@@ -37,7 +37,7 @@ pub struct GuestFacts {
     pub ifname_taken: bool,
     /// The default routes that `ip route add default` would collide with, of both families.
     pub default_routes: Vec<SavedRoute>,
-    /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`.
+    /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`. Told only to who wants IPv6.
     pub ipv6_disabled: bool,
     /// The host's link that the uplink names; looked at on the way, because each thread that is asked costs its waking.
     pub uplink: Option<LinkFacts>,
@@ -151,7 +151,8 @@ impl Kernel {
         self.ask(move |requests| address::list_all(requests, index)).await
     }
 
-    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit.
+    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit; with `wants_ipv6`
+    /// whether it has IPv6. A look below /proc/sys/net costs the more, the more namespaces there are.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
@@ -160,10 +161,11 @@ impl Kernel {
         guest: &Netns,
         ifname: &LinkName,
         uplink: Option<&LinkName>,
+        wants_ipv6: bool,
     ) -> io::Result<GuestFacts> {
         let (ifname, uplink) = (ifname.clone(), uplink.cloned());
         let visit = self.visit(Some(guest))?;
-        Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref())).await??)
+        Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref(), wants_ipv6)).await??)
     }
 
     /// What a guest's link looks like from inside. From then on [`Kernel::guest_changes`] hears of the guest.
@@ -233,7 +235,12 @@ impl Kernel {
     }
 }
 
-fn look(run: &mut Run, ifname: &LinkName, uplink: Option<&LinkName>) -> Result<GuestFacts, KernelError> {
+fn look(
+    run: &mut Run,
+    ifname: &LinkName,
+    uplink: Option<&LinkName>,
+    wants_ipv6: bool,
+) -> Result<GuestFacts, KernelError> {
     let uplink = uplink.map(|uplink| link::find(&mut run.host, uplink.as_str())).transpose()?.flatten();
     let guest = run.entered()?;
     let facts = GuestFacts {
@@ -241,7 +248,7 @@ fn look(run: &mut Run, ifname: &LinkName, uplink: Option<&LinkName>) -> Result<G
         is_host: false,
         ifname_taken: is_taken(&guest.requests, ifname)?,
         default_routes: route::replaced_by_a_default(&mut guest.requests)?,
-        ipv6_disabled: sysctl::is_ipv6_disabled("default")?,
+        ipv6_disabled: wants_ipv6 && sysctl::is_ipv6_disabled("default")?,
         uplink,
     };
     Ok(GuestFacts { is_host: run.kernel.is_host_here(facts.cookie)?, ..facts })

@@ -15,7 +15,7 @@ use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
 use crate::host::sole::Sole;
-use crate::host::visit::{Visit, Whither};
+use crate::host::visit::{Visit, Visitors, Whither};
 use crate::host::watch::{LinkEvent, Watch};
 use crate::host::way::Way;
 use crate::host::{Refused, Within, mark, sysctl};
@@ -35,12 +35,15 @@ pub struct Kernel {
 pub(super) struct Inner {
     /// Cookies of the namespaces that are no guest's.
     hosts: HashSet<u64>,
+    /// The machine's first namespace is one of them.
+    is_first_known: bool,
     pub(super) sockets: Sockets,
     pub(super) watch: Watch,
     pub(super) deleter: Deleter,
     guest_watch: GuestWatch,
     pub(super) leases: Leases,
     pub(super) step_times: StepTimes,
+    pub(super) visitors: Visitors,
     sole: Sole,
 }
 
@@ -50,7 +53,8 @@ impl Inner {
     /// # Errors
     /// When it cannot be told.
     pub(super) fn is_host_here(&self, cookie: u64) -> Result<bool, KernelError> {
-        Ok(self.hosts.contains(&cookie) || sysctl::is_in_first_netns()?)
+        // That look costs the more, the more namespaces there are.
+        Ok(self.hosts.contains(&cookie) || (!self.is_first_known && sysctl::is_in_first_netns()?))
     }
 }
 
@@ -85,9 +89,13 @@ impl Kernel {
     /// # Errors
     /// EPERM without CAP_NET_ADMIN.
     pub fn start() -> io::Result<Self> {
-        let mut hosts = HashSet::from([netns::own_cookie()?]);
-        match cookie_of_pid1() {
-            Ok(cookie) => drop(hosts.insert(cookie)),
+        let (own, mut is_first_known) = look_here()?;
+        let mut hosts = HashSet::from([own]);
+        match look_at_pid1() {
+            Ok((cookie, is_first)) => {
+                hosts.insert(cookie);
+                is_first_known |= is_first;
+            }
             // Where pid 1 cannot be looked at, its namespace is still known by its settings (`is_host_here`).
             Err(error) => tracing::debug!(%error, "the network namespace of pid 1 cannot be seen"),
         }
@@ -95,12 +103,14 @@ impl Kernel {
         let deletions = Arc::<Queue>::default();
         let inner = Inner {
             hosts,
+            is_first_known,
             sockets: Sockets::default(),
             watch: Watch::start(deletions.clone())?,
             deleter: Deleter::start(deletions)?,
             guest_watch: GuestWatch::default(),
             leases: Leases::default(),
             step_times: StepTimes::default(),
+            visitors: Visitors::new(),
             sole: Sole::claim()?,
         };
         delete_doomed(&inner.sockets)?;
@@ -249,9 +259,14 @@ impl Kernel {
     }
 }
 
-fn cookie_of_pid1() -> io::Result<u64> {
+/// The calling thread's namespace, and whether it is known to be the machine's first.
+fn look_here() -> io::Result<(u64, bool)> {
+    Ok((netns::own_cookie()?, sysctl::is_in_first_netns().unwrap_or(false)))
+}
+
+fn look_at_pid1() -> io::Result<(u64, bool)> {
     let pid1 = Netns::of_pid1()?;
-    let entered = thread::Builder::new().spawn(move || pid1.enter().and_then(|()| netns::own_cookie()))?;
+    let entered = thread::Builder::new().spawn(move || pid1.enter().and_then(|()| look_here()))?;
     entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread in pid 1's namespace died")))
 }
 

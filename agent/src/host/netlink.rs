@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -27,6 +28,9 @@ const BATCH: usize = 64;
 const QUEUE: usize = 2 << 20;
 /// The largest datagram of a dump is 32 KiB.
 const BUFFER: usize = 64 << 10;
+/// Buffers of closed sockets, for the next ones: to give one back to the kernel stops every thread for a moment.
+static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+const IDLE_BUFFERS: usize = 8;
 /// How often a dump that was overtaken by a change is begun again.
 const DUMPS: usize = 5;
 
@@ -149,6 +153,15 @@ impl AsFd for Requests {
     }
 }
 
+impl Drop for Requests {
+    fn drop(&mut self) {
+        let mut idle = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_BUFFERS {
+            idle.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
 impl Requests {
     /// Opens one in the calling thread's network namespace.
     ///
@@ -181,7 +194,9 @@ impl Requests {
         socket.set_cap_ack(true)?;
         socket.set_netlink_get_strict_chk(true)?;
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, QUEUE)?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER], is_spent: false })
+        let idle = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let buffer = idle.unwrap_or_else(|| vec![0; BUFFER]);
+        Ok(Self { socket, sequence: 0, buffer, is_spent: false })
     }
 
     /// Whether the socket can be used again.

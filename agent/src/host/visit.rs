@@ -1,16 +1,22 @@
 //! A visit to a guest: one thread for one operation. It enters, looks, waits for what is decided, takes the steps, and ends.
 //!
 //! Two visits would cost two threads, two entries and two sets of sockets: a quarter of what the kernel takes for the link.
+//! And the thread of the next visit is made when this one is likely over, so that nobody waits for it.
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::host::kernel::Inner;
+use crate::host::netlink::Requests;
 use crate::host::netns::Netns;
 use crate::host::take::Run;
+
+/// From the begin of a visit to the making of the next one's thread: not while somebody waits for an answer.
+const LATER: Duration = Duration::from_millis(3);
 
 type Job = Box<dyn FnOnce(&mut Run) + Send>;
 
@@ -40,15 +46,9 @@ impl Visit {
     pub(super) fn begin(kernel: &Arc<Inner>, whither: Whither) -> io::Result<Self> {
         // Before entering the guest: a socket belongs to where it was opened.
         let host = kernel.sockets.take()?;
-        let kernel = Arc::clone(kernel);
         let (jobs, to_do) = mpsc::channel::<Job>();
-        let thread = thread::Builder::new().name("visit".to_owned()).spawn(move || {
-            let mut run = Run::begin(kernel, host, whither);
-            while let Ok(job) = to_do.recv() {
-                job(&mut run);
-            }
-            run.finish();
-        })?;
+        let Visitor { begin, thread } = kernel.visitors.take()?;
+        begin.send(Begin { kernel: Arc::clone(kernel), host, whither, to_do }).map_err(|_| died())?;
         Ok(Self { jobs, thread: Arc::new(thread) })
     }
 
@@ -65,7 +65,6 @@ impl Visit {
         &self,
         job: impl FnOnce(&mut Run) -> T + Send + 'static,
     ) -> io::Result<T> {
-        let died = || io::Error::other("the thread in the network namespace died");
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move |run: &mut Run| {
             // Nobody is left to tell when the caller went away.
@@ -74,4 +73,78 @@ impl Visit {
         self.jobs.send(job).map_err(|_| died())?;
         answered.await.map_err(|_| died())
     }
+}
+
+fn died() -> io::Error {
+    io::Error::other("the thread in the network namespace died")
+}
+
+/// What a thread needs for its visit.
+struct Begin {
+    kernel: Arc<Inner>,
+    host: Requests,
+    whither: Whither,
+    to_do: mpsc::Receiver<Job>,
+}
+
+/// A thread in the host that waits for its visit.
+#[derive(Debug)]
+struct Visitor {
+    begin: mpsc::Sender<Begin>,
+    thread: JoinHandle<()>,
+}
+
+impl Visitor {
+    fn new() -> io::Result<Self> {
+        let (begin, begun) = mpsc::channel::<Begin>();
+        let thread = thread::Builder::new().name("visit".to_owned()).spawn(move || {
+            // None comes when the agent stops.
+            let Ok(Begin { kernel, host, whither, to_do }) = begun.recv() else { return };
+            let mut run = Run::begin(kernel, host, whither);
+            while let Ok(job) = to_do.recv() {
+                job(&mut run);
+            }
+            run.finish();
+        })?;
+        Ok(Self { begin, thread })
+    }
+}
+
+/// The thread of the next visit.
+#[derive(Debug)]
+pub(super) struct Visitors {
+    next: Arc<Mutex<Option<Visitor>>>,
+    wanted: tokio::sync::mpsc::Sender<()>,
+}
+
+impl Visitors {
+    /// None yet. Needs a tokio runtime whose threads are all in the host: a thread is where the one is that made it.
+    pub(super) fn new() -> Self {
+        let (wanted, mut wants) = tokio::sync::mpsc::channel(1);
+        let next = Arc::<Mutex<Option<Visitor>>>::default();
+        let place = Arc::clone(&next);
+        tokio::spawn(async move {
+            while wants.recv().await.is_some() {
+                tokio::time::sleep(LATER).await;
+                match Visitor::new() {
+                    Ok(visitor) => *lock(&place) = Some(visitor),
+                    // The next visit tries again, and says so if it cannot either.
+                    Err(error) => tracing::debug!(%error, "no thread can be made for the next visit"),
+                }
+            }
+        });
+        Self { next, wanted }
+    }
+
+    /// The one that waits, or a new one.
+    fn take(&self) -> io::Result<Visitor> {
+        let waiting = lock(&self.next).take();
+        // When it is full, the next one is about to be made.
+        let _full = self.wanted.try_send(());
+        waiting.map_or_else(Visitor::new, Ok)
+    }
+}
+
+fn lock(next: &Mutex<Option<Visitor>>) -> MutexGuard<'_, Option<Visitor>> {
+    next.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -103,11 +103,8 @@ impl<'a> Link<'a> {
     pub(super) fn configure(&self, tx_checksum_off: bool) -> Vec<Step> {
         let ifname = &self.spec.ifname;
         let addresses = self.spec.addressing.addresses();
-        let wants_v6 =
-            addresses.iter().map(|a| a.addr()).chain(self.spec.gateways.iter().copied()).any(|a| a.is_ipv6());
-        let wants_v6 = wants_v6 || self.spec.slaac || self.spec.dhcp6.is_some();
         let mut steps = Vec::new();
-        if wants_v6 && self.ground.ipv6_disabled {
+        if self.ground.ipv6_disabled && self.spec.wants_ipv6() {
             steps.push(Step::EnableIpv6 { ifname: ifname.clone() });
         }
         if tx_checksum_off {

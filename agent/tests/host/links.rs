@@ -48,7 +48,11 @@ fn a_name_taken_in_the_guest_is_refused_and_leaves_nothing() {
         assert_eq!(refused.index, 0);
         assert_eq!((host.space.links(), guest.links()), (vec![], vec!["eth1".to_owned()]));
         assert!(
-            host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().ifname_taken
+            host.kernel
+                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), true)
+                .await
+                .unwrap()
+                .ifname_taken
         );
     });
 }
@@ -240,7 +244,11 @@ fn ipv6_is_switched_on_in_a_guest_without_it() {
             is_checked: false,
         };
         assert!(
-            host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().ipv6_disabled
+            host.kernel
+                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), true)
+                .await
+                .unwrap()
+                .ipv6_disabled
         );
 
         let without = vec![Step::CreateVeth(veth.clone()), address.clone()];
@@ -262,7 +270,13 @@ fn the_hosts_own_namespace_is_no_guest() {
         let first = Netns::of_process(std::process::id()).unwrap().netns;
 
         for host_space in [own, first] {
-            assert!(host.kernel.guest(&host_space, &name("eth1"), Some(&name("br0"))).await.unwrap().is_host);
+            assert!(
+                host.kernel
+                    .guest(&host_space, &name("eth1"), Some(&name("br0")), true)
+                    .await
+                    .unwrap()
+                    .is_host
+            );
             let steps = plan(&veth(11, None), &["192.0.2.10/24"], None);
             let refused = host.kernel.take(Some(&host_space), steps).await.unwrap_err();
             assert_eq!(errno(&refused).0, libc::EPERM);

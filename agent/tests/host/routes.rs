@@ -21,7 +21,7 @@ fn routes(guest: &Space) -> String {
 }
 
 async fn replaced(host: &Host, guest: &Space) -> Vec<SavedRoute> {
-    host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0"))).await.unwrap().default_routes
+    host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0")), true).await.unwrap().default_routes
 }
 
 /// A plan that replaces what is there.

@@ -35,6 +35,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     let mut lines = vec![first_packets(&arena, &seats)?];
 
     arena.attach_all(&seats, 8)?;
+    arena.settle()?;
     let (mut list, mut dump) = (Samples::default(), Samples::default());
     // In the host that has the links.
     arena.floor = crate::floor::Floor::start(&arena.agents_host)?;

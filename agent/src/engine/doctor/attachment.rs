@@ -88,7 +88,7 @@ impl<H: Host> Engine<H> {
                 None => found.push(unreachable(&name)),
             }
         }
-        for step in &record.plan {
+        for step in record.plan.iter() {
             if let Step::AwaitPort(port) = step {
                 found.extend(self.look_at_port(port));
             }

@@ -70,20 +70,20 @@ impl<H: Host> Engine<H> {
         opened: &Opened,
         is_ipv6: bool,
     ) -> io::Result<Vec<SavedRoute>> {
-        let facts = self.kernel.guest(opened.guest(), &record.attachment.spec.ifname, None).await?;
+        let facts = self.kernel.guest(opened.guest(), &record.attachment.spec.ifname, None, false).await?;
         Ok(facts.default_routes.into_iter().filter(|saved| saved.is_ipv6() == is_ipv6).collect())
     }
 
     /// What detach puts back from now on: Docker or somebody in the guest has chosen another default route meanwhile.
     fn remember_aside(&self, record: &Record, routes: &[SavedRoute], is_ipv6: bool) -> Arc<Record> {
         let mut record = record.clone();
-        replace_saved(&mut record.plan, routes, is_ipv6);
-        record.show_plan();
-        if let Err(failure) = self.records.intend(&[Write::Attachment(Box::new(record.clone()))]) {
+        replace_saved(Arc::make_mut(&mut record.plan), routes, is_ipv6);
+        let record = Arc::new(record);
+        if let Err(failure) = self.records.intend(&[Write::Attachment(Arc::clone(&record))]) {
             // Then detach puts back what was there at the attach.
             tracing::error!(attachment = %record.attachment.id, "{failure}");
         }
-        Arc::new(record)
+        record
     }
 }
 

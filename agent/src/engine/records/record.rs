@@ -1,5 +1,6 @@
 //! What is recorded of an attachment and of a switch.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pipewright_api::attachment::Attachment;
@@ -15,12 +16,12 @@ use crate::step::Step;
 /// An attachment with what is needed to take it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// What callers see.
+    /// What callers see, but for the lines of the plan, see [`Record::shown`].
     pub attachment: Attachment,
     /// The spec to the letter, to tell whether another request asks for the same.
     pub asked: AttachmentSpec,
-    /// The steps that make it.
-    pub plan: Vec<Step>,
+    /// The steps that make it. The versions of a record share them.
+    pub plan: Arc<Vec<Step>>,
     /// The request that is making or removing it.
     pub request: Uuid,
     /// The number of the guest's namespace in the host's, for a link without a host's end: by it the link is seen, and its
@@ -46,6 +47,14 @@ pub struct Record {
     /// day was then.
     #[serde(default)]
     pub first_revision: u64,
+}
+
+impl Record {
+    /// The attachment as callers see it.
+    pub fn shown(&self) -> Attachment {
+        let plan = self.plan.iter().map(ToString::to_string).collect();
+        Attachment { plan, ..self.attachment.clone() }
+    }
 }
 
 /// A bridge that a fleet wants.
