@@ -264,6 +264,42 @@ fn a_link_that_a_guest_renamed_is_told_and_left_and_can_be_detached() -> Result<
 }
 
 #[test]
+fn a_link_of_a_guests_own_under_the_name_of_ours_is_left_as_it_is() -> Result<()> {
+    needs!(Root);
+    let scene = Scene::linux()?;
+    let web = scene.host.guest("web")?;
+    let before = scene.settled()?;
+    scene.ctl(&format!("attach br0 {} --ip 192.0.2.10/24 --gateway 192.0.2.1", web.reference()))?;
+    let since = revision(&scene)?;
+
+    for words in [
+        "link set eth1 down",
+        "link set eth1 name mine",
+        "link add eth1 address 02:00:00:00:00:99 mtu 1400 type veth peer name other",
+        "link set eth1 up",
+    ] {
+        web.ip(words)?;
+    }
+    let looks = || -> Result<String> {
+        Ok(web.ip("-o link show eth1")? + &web.ip("-o -4 address show dev eth1")? + &web.ip("-4 route")?)
+    };
+    let own = looks()?;
+
+    until("it is said that nothing can be done", || {
+        Ok(drifts(&scene, &web)?
+            .iter()
+            .any(|(what, why)| what == "link eth1" && why.contains("nothing can be done")))
+    })?;
+    let told = told(&scene, since, "drift: link of eth1")?;
+    assert!(!told.iter().any(|cause| cause.starts_with("repaired: address")), "{told:#?}");
+    assert_eq!(looks()?, own);
+    web.ip("link del eth1")?;
+    scene.ctl(&format!("detach {}", web.reference()))?;
+    before.assert_same(&scene.settled()?);
+    scene.lab.finish()
+}
+
+#[test]
 fn drift_among_more_events_than_the_kernel_keeps_is_found_all_the_same() -> Result<()> {
     needs!(Root);
     let scene = Scene::linux()?;

@@ -71,6 +71,7 @@ fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result
 
     let name = veth.guest_end.as_str();
     let guest_end = found(link::find(guest, name)?, name)?;
+    same(name, "link group", &guest_end.group, &mark::group(veth.id))?;
     same(name, "MAC address", &Shown(guest_end.mac), &Shown(Some(veth.guest_mac)))?;
     same(name, "MTU", &guest_end.mtu, &veth.mtu.get())?;
     same(name, "state", &up(&guest_end), &"up")?;
