@@ -50,9 +50,12 @@ impl Record {
 
     /// Makes it what waits for its guests. What is left of it can still be taken back.
     pub(super) fn wait(&mut self, why: &str, leftovers: Vec<String>) {
+        // Of one that waited before this was recorded, nobody knows.
+        if self.attachment.state != State::Waiting {
+            self.waits_since.get_or_insert_with(SystemTime::now);
+        }
         self.attachment.state = State::Waiting;
         why.clone_into(&mut self.attachment.waiting);
-        self.waits_since.get_or_insert_with(SystemTime::now);
         self.forget_guests();
         if let Some(unfinished) = self.changing.take() {
             self.attachment.traffic.retain(|traffic| *traffic != unfinished);

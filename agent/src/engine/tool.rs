@@ -99,8 +99,8 @@ impl<H: Host> Engine<H> {
 /// What a tool has done cannot be told, nor undone, so it is not run a second time.
 fn ended_over(line: &ToolLine, guest: &GuestRef) -> Failure {
     let text = format!(
-        "the agent was ended while it ran `{line}` in {guest}, or before: look what is there, and run what is missing as a \
-         request of its own"
+        "nobody knows how far an earlier call of this request came with `{line}` in {guest}, since the agent was ended over it \
+         or its disk took no answer: look what is there, and run what is missing as a request of its own"
     );
     Failure::new(Reason::StepFailed, text)
 }

@@ -7,6 +7,7 @@ use pipewright_api::net::LinkName;
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::fs::{Mode, OFlags, openat};
+use uuid::Uuid;
 
 use crate::dhcp::given::Given;
 use crate::host::kernel::{Inner, Kernel};
@@ -15,12 +16,14 @@ use crate::host::message::{attribute, read_u32};
 use crate::host::netlink::{KernelError, Reply, Request, Requests};
 use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
-use crate::host::{bridge, dhcp, guest_link, link, offload, route, sys, sysctl, traffic};
+use crate::host::{bridge, dhcp, guest_link, link, mark, offload, route, sys, sysctl, traffic};
 use crate::step::{Ends, Expected, LeaseUse, Step, StepError};
 
 /// `struct rtgenmsg`, padded, in bytes; and an attribute of linux/net_namespace.h.
 const RTGENMSG: usize = 4;
 const NETNSA_NSID: u16 = 1;
+/// What tells a link of ours from others.
+const GROUP: &str = "link group";
 const IPV4_CONF: &str = "/proc/sys/net/ipv4/conf";
 
 /// Which part of an attachment is not as planned.
@@ -136,8 +139,16 @@ impl Inner {
         steps: &[Step],
     ) -> Result<Vec<Gap>, KernelError> {
         let mut gaps = Vec::new();
+        let foreign = foreign(there, steps)?;
+        let is_foreign = foreign.is_some();
+        gaps.extend(foreign);
         for step in steps {
             match step {
+                Step::Verify(expected) if is_foreign => {
+                    // Only a host's end is still ours.
+                    let found = of_ends(host, there, &expected.ends)?;
+                    gaps.extend(found.filter(|found| gaps.iter().all(|other| other.object != found.object)));
+                }
                 Step::Verify(expected) => compare(host, there, expected, &mut gaps)?,
                 Step::FilterVlans { bridge, .. } => match link::find(host, bridge.as_str())? {
                     Some(found) if found.filtering.is_none() => {
@@ -146,6 +157,8 @@ impl Inner {
                     // That its bridge is missing is a gap of the port.
                     Some(_) | None => {}
                 },
+                // What it has or lacks is its owner's business.
+                _ if is_foreign => {}
                 Step::DisableTxChecksum { ifname } => match offload::is_off(there, ifname.as_str()) {
                     Ok(true) => {}
                     Ok(false) => gaps.push(gap(Part::Offload, ifname, "TX checksum offload", "on", "off")),
@@ -190,16 +203,12 @@ fn compare(
     expected: &Expected,
     gaps: &mut Vec<Gap>,
 ) -> Result<(), KernelError> {
-    let bare = |ends: &Ends| Expected { ends: ends.clone(), addresses: Vec::new(), routes: Vec::new() };
-    let found = note(Part::Link, verify::verify(host, there, &bare(&expected.ends)))?;
+    let found = of_ends(host, there, &expected.ends)?;
     // A host's end that is wrong says nothing of the guest's addresses, and without the guest's end there are none.
-    let index = match guest_end(&expected.ends) {
-        Some(name) => link::find(there, name.as_str())?.map(|link| link.index),
-        None => None,
-    };
+    let (_, name) = guest_end(&expected.ends);
+    let there_is = link::find(there, name.as_str())?;
     gaps.extend(found);
-    let Some(index) = index else { return Ok(()) };
-    let name = guest_end(&expected.ends).map(LinkName::to_string).unwrap_or_default();
+    let Some(LinkFacts { index, name, .. }) = there_is else { return Ok(()) };
     for address in &expected.addresses {
         gaps.extend(note(Part::Address, verify::verify_address(there, &name, index, *address))?);
     }
@@ -210,12 +219,32 @@ fn compare(
     Ok(())
 }
 
-fn guest_end(ends: &Ends) -> Option<&LinkName> {
+/// What is wrong with the link at its ends.
+fn of_ends(host: &mut Requests, there: &mut Requests, ends: &Ends) -> Result<Option<Gap>, KernelError> {
+    let bare = Expected { ends: ends.clone(), addresses: Vec::new(), routes: Vec::new() };
+    note(Part::Link, verify::verify(host, there, &bare))
+}
+
+/// Another link under the name of the attachment's: somebody renamed that one, or it is gone.
+fn foreign(there: &mut Requests, steps: &[Step]) -> Result<Option<Gap>, KernelError> {
+    let ends = steps.iter().find_map(|step| match step {
+        Step::Verify(expected) => Some(&expected.ends),
+        _ => None,
+    });
+    let Some((id, name)) = ends.map(guest_end) else { return Ok(None) };
+    let found = link::find(there, name.as_str())?;
+    let group = mark::group(id);
+    let other = found.filter(|found| found.group != group);
+    Ok(other.map(|other| gap(Part::Link, name, GROUP, &other.group.to_string(), &group.to_string())))
+}
+
+/// Whose it is, and its name.
+fn guest_end(ends: &Ends) -> (Uuid, &LinkName) {
     match ends {
-        Ends::Pair(veth) => Some(&veth.guest_end),
-        Ends::Single(link) => Some(&link.name),
-        Ends::Either(end) => Some(&end.name),
-        Ends::Whole(link) => Some(&link.name),
+        Ends::Pair(veth) => (veth.id, &veth.guest_end),
+        Ends::Single(link) => (link.id, &link.name),
+        Ends::Either(end) => (end.id, &end.name),
+        Ends::Whole(link) => (link.id, &link.name),
     }
 }
 

@@ -126,6 +126,9 @@ impl Visitors {
         tokio::spawn(async move {
             while wants.recv().await.is_some() {
                 tokio::time::sleep(LATER).await;
+                if lock(&place).is_some() {
+                    continue;
+                }
                 match Visitor::new() {
                     Ok(visitor) => *lock(&place) = Some(visitor),
                     // The next visit tries again, and says so if it cannot either.

@@ -133,6 +133,8 @@ fn first_packets(arena: &Arena, seats: &[Seat]) -> Result<Line> {
             sender.send_to(&seat.number.to_be_bytes(), (GATEWAY, PORT))?;
         }
         arena.detach_all(seats, 8)?;
+        // The kernel keeps a gone neighbour for 5 s at least, and 1,024 of all namespaces together (gc_thresh3).
+        arena.agents_host.inside().ip(&format!("neigh flush dev {}", arena.net.uplink))?;
     }
     let arrived = receiving.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?;
     let is_lost = |(sent, arrived): (&Instant, &Option<Instant>)| {

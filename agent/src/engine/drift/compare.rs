@@ -74,20 +74,9 @@ pub(super) struct Difference {
     pub(super) expected: String,
 }
 
-/// What gaps in what was made at one end mean. Where the guest has another link under the name of ours, what that one has or
-/// lacks is its owner's business.
-pub(super) fn of_gaps(end: Option<Far>, host_end: Option<&LinkName>, gaps: &[Gap]) -> Vec<Difference> {
-    let is_host_end = |object: &str| host_end.is_some_and(|name| name.as_str() == object);
-    let is_foreign = gaps.iter().any(|gap| {
-        gap.part == Part::Link && matches!(gap.what, "link group" | "kind") && !is_host_end(&gap.object)
-    });
-    let is_ours = |gap: &&Gap| !is_foreign || gap.part == Part::Link;
-    gaps.iter().filter(is_ours).filter_map(|gap| of_gap(end, host_end, gap)).collect()
-}
-
 /// What a gap in what was made means. That a link is gone, or somebody else has its name, is its guest's death, which is
 /// followed elsewhere, by the host's end if there is one; and what the kernel has still to check is no difference.
-fn of_gap(end: Option<Far>, host_end: Option<&LinkName>, gap: &Gap) -> Option<Difference> {
+pub(super) fn of_gap(end: Option<Far>, host_end: Option<&LinkName>, gap: &Gap) -> Option<Difference> {
     let Gap { part, object, what, found, expected } = gap;
     let is_gone = *what == "state" && found == "gone";
     let is_followed = host_end.is_none_or(|name| name.as_str() == object);
@@ -174,21 +163,6 @@ mod tests {
             [None, None, Some(What::Link)]
         );
         assert_eq!(what(Some("pwx"), &gap(Part::Link, "state", "down")), Some(What::State));
-    }
-
-    #[test]
-    fn what_a_foreign_link_under_our_name_lacks_is_nobodys_drift() {
-        let gaps = [
-            gap(Part::Link, "link group", "0"),
-            gap(Part::Address, "address", "nothing"),
-            gap(Part::Route, "route", "nothing"),
-        ];
-        let whats = |host_end: Option<LinkName>| -> Vec<What> {
-            of_gaps(None, host_end.as_ref(), &gaps).into_iter().map(|difference| difference.what).collect()
-        };
-
-        assert_eq!(whats(Some("pwx".parse().unwrap())), [What::Link]);
-        assert_eq!(whats(None), []);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use pipewright_api::attachment::State;
 use uuid::Uuid;
 
-use super::compare::{Difference, What, of_gaps, of_port};
+use super::compare::{Difference, What, of_gap, of_port};
 use crate::dhcp::given::{Given, GivenRoute};
 use crate::engine::Engine;
 use crate::engine::records::Record;
@@ -73,7 +73,7 @@ impl<H: Host> Engine<H> {
                 (Some(Far::Guest), Some(peer)) => self.kernel.survey(peer, steps).await?,
                 (Some(Far::Guest), None) => continue,
             };
-            found.extend(of_gaps(end, host_end, &gaps));
+            found.extend(gaps.iter().filter_map(|gap| of_gap(end, host_end, gap)));
         }
         found.extend(self.port_differences(record));
         found.dedup();
