@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pipewright_api::client::Client;
 use pipewright_api::request::DetachTarget;
+use pipewright_tests::process::stat_field;
 use pipewright_tests::{Agent, AgentOptions, Host, Lab};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -201,11 +202,8 @@ impl Arena {
     /// The CPU time that the agent has used, in ticks (proc_pid_stat(5), fields 14 and 15).
     fn ticks(&self) -> Result<u64> {
         let pid = self.agent.pid().context("the agent ended")?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let after_name = stat.rsplit(')').next().context("proc_pid_stat")?;
-        let mut fields = after_name.split_ascii_whitespace().skip(11);
-        let mut field = || -> Result<u64> { Ok(fields.next().context("proc_pid_stat")?.parse()?) };
-        Ok(field()? + field()?)
+        let (user, system): (u64, u64) = (stat_field(pid, 14)?.parse()?, stat_field(pid, 15)?.parse()?);
+        Ok(user + system)
     }
 
     /// The end; nothing of the agent may be left.

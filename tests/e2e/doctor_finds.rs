@@ -11,6 +11,7 @@ use pipewright_tests::{AgentOptions, Datapath, needs, skip};
 use uuid::Uuid;
 
 use crate::doctor::{assert_finds, findings};
+use crate::drift::host_end;
 use crate::scene::{Scene, asking, until, with_default_routes};
 
 /// Runs a program in a namespace, of which it must say that it did well.
@@ -99,7 +100,7 @@ fn checksums_left_to_a_userspace_datapath_and_a_port_that_it_cannot_use_are_foun
     let scene = Scene::ovs_with(AgentOptions::reporting())?;
     let web = scene.host.guest("web")?;
     scene.ctl(&format!("attach ovs0 {} --ip 192.0.2.10/24 --vlan 100", web.reference()))?;
-    let port = scene.agent.list()?[0]["host_ifname"].as_str().context("a host's end")?.to_owned();
+    let port = host_end(&scene, &web)?;
 
     if Datapath::of_labs() == Datapath::Userspace {
         run(&web.inside()?, "ethtool -K eth1 tx on")?;

@@ -27,6 +27,17 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
     Ok(command)
 }
 
+/// A field of proc_pid_stat(5), by its number there, above 2: the name, field 2, can contain anything.
+///
+/// # Errors
+/// The process is gone; there is no such field.
+pub fn stat_field(pid: u32, number: usize) -> Result<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let field = number.checked_sub(3).and_then(|place| after_name.split_whitespace().nth(place));
+    Ok(field.with_context(|| format!("/proc/{pid}/stat has no field {number}"))?.to_owned())
+}
+
 /// How a program ended and what it said.
 #[derive(Debug)]
 pub struct Ended {

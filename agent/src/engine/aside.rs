@@ -129,8 +129,8 @@ impl<H: Host> Engine<H> {
     }
 
     /// Writes a record that was put up. That the store does not take it is in the log: the shelf is right all the same.
-    pub(super) async fn write(&self, record: &Record) {
-        if let Err(failure) = self.records.settle(vec![Write::Attachment(Arc::new(record.clone()))]).await {
+    pub(super) async fn write(&self, record: &Arc<Record>) {
+        if let Err(failure) = self.records.settle(vec![Write::Attachment(Arc::clone(record))]).await {
             tracing::error!(attachment = %record.attachment.id, guest = %record.asked.guest, "{failure}");
         }
     }

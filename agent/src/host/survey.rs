@@ -139,7 +139,15 @@ impl Inner {
         steps: &[Step],
     ) -> Result<Vec<Gap>, KernelError> {
         let mut gaps = Vec::new();
-        let foreign = foreign(there, steps)?;
+        let end = steps.iter().find_map(|step| match step {
+            Step::Verify(expected) => Some(guest_end(&expected.ends)),
+            _ => None,
+        });
+        let link = match end {
+            Some((_, name)) => link::find(there, name.as_str())?,
+            None => None,
+        };
+        let foreign = end.zip(link.as_ref()).and_then(|((id, name), link)| foreign(id, name, link));
         let is_foreign = foreign.is_some();
         gaps.extend(foreign);
         for step in steps {
@@ -149,7 +157,7 @@ impl Inner {
                     let found = of_ends(host, there, &expected.ends)?;
                     gaps.extend(found.filter(|found| gaps.iter().all(|other| other.object != found.object)));
                 }
-                Step::Verify(expected) => compare(host, there, expected, &mut gaps)?,
+                Step::Verify(expected) => compare(host, there, link.as_ref(), expected, &mut gaps)?,
                 Step::FilterVlans { bridge, .. } => match link::find(host, bridge.as_str())? {
                     Some(found) if found.filtering.is_none() => {
                         gaps.push(gap(Part::Link, bridge, "vlan_filtering", "0", "1"));
@@ -200,21 +208,19 @@ fn number(reply: &Reply) -> Option<i32> {
 fn compare(
     host: &mut Requests,
     there: &mut Requests,
+    link: Option<&LinkFacts>,
     expected: &Expected,
     gaps: &mut Vec<Gap>,
 ) -> Result<(), KernelError> {
-    let found = of_ends(host, there, &expected.ends)?;
+    gaps.extend(of_ends(host, there, &expected.ends)?);
     // A host's end that is wrong says nothing of the guest's addresses, and without the guest's end there are none.
-    let (_, name) = guest_end(&expected.ends);
-    let there_is = link::find(there, name.as_str())?;
-    gaps.extend(found);
-    let Some(LinkFacts { index, name, .. }) = there_is else { return Ok(()) };
+    let Some(&LinkFacts { index, ref name, .. }) = link else { return Ok(()) };
     for address in &expected.addresses {
-        gaps.extend(note(Part::Address, verify::verify_address(there, &name, index, *address))?);
+        gaps.extend(note(Part::Address, verify::verify_address(there, name, index, *address))?);
     }
     for route in &expected.routes {
         let part = if route.destination.prefix_len() == 0 { Part::DefaultRoute } else { Part::Route };
-        gaps.extend(note(part, verify::verify_route(there, &name, index, route))?);
+        gaps.extend(note(part, verify::verify_route(there, name, index, route))?);
     }
     Ok(())
 }
@@ -226,16 +232,10 @@ fn of_ends(host: &mut Requests, there: &mut Requests, ends: &Ends) -> Result<Opt
 }
 
 /// Another link under the name of the attachment's: somebody renamed that one, or it is gone.
-fn foreign(there: &mut Requests, steps: &[Step]) -> Result<Option<Gap>, KernelError> {
-    let ends = steps.iter().find_map(|step| match step {
-        Step::Verify(expected) => Some(&expected.ends),
-        _ => None,
-    });
-    let Some((id, name)) = ends.map(guest_end) else { return Ok(None) };
-    let found = link::find(there, name.as_str())?;
+fn foreign(id: Uuid, name: &LinkName, found: &LinkFacts) -> Option<Gap> {
     let group = mark::group(id);
-    let other = found.filter(|found| found.group != group);
-    Ok(other.map(|other| gap(Part::Link, name, GROUP, &other.group.to_string(), &group.to_string())))
+    let is_ours = found.group == group;
+    (!is_ours).then(|| gap(Part::Link, name, GROUP, &found.group.to_string(), &group.to_string()))
 }
 
 /// Whose it is, and its name.

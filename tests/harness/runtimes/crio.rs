@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{Contained, Network};
-use crate::process::{command, output};
+use crate::process::{command, output, stat_field};
 use crate::rootfs;
 use crate::undertaker::{MARK, Run};
 
@@ -35,7 +35,8 @@ pub(super) fn run(name: &str, network: Network) -> Result<(Contained, String)> {
     let mut state: Value =
         serde_json::from_str(&output(command("runc")?.args(["--root", &root, "state", &id]))?)?;
     state["initPid"] = pid.into();
-    state["initStartTime"] = started(pid)?.into();
+    // As text.
+    state["initStartTime"] = stat_field(pid, 22)?.into();
     std::fs::write(userdata.join("state.json"), state.to_string())?;
     let userdata = userdata.display().to_string();
     let end: [&[&str]; 2] = [&["runc", "--root", &root, "delete", "--force", &id], &["rm", "-rf", &userdata]];
@@ -65,11 +66,4 @@ fn bundle(folder: &Path, name: &str, network: Network, id: &str) -> Result<()> {
         mounts.retain(|mount| mount["type"] != "sysfs");
     }
     Ok(std::fs::write(&file, config.to_string())?)
-}
-
-/// Field 22 of proc_pid_stat(5), as CRI-O writes it down: text.
-fn started(pid: u32) -> Result<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = stat.rsplit(')').next().context("stat has a name")?;
-    Ok(rest.split_whitespace().nth(19).context("stat has a start time")?.to_owned())
 }
