@@ -103,7 +103,7 @@ impl<H: Host> Engine<H> {
         wish: &Wish,
         open: Option<&Operation>,
     ) -> Result<(Arc<Record>, bool), Failure> {
-        let attaching = self.kernel.attaching();
+        let mut attaching = self.kernel.turn_to_attach().await;
         let (entered, waiting) = loop {
             let mut entered = self.enter(&wish.spec).await?;
             match self.known(wish, &entered).await? {
@@ -114,7 +114,9 @@ impl<H: Host> Engine<H> {
                     return Ok((known, false));
                 }
                 Known::Remains(record) => {
+                    drop(attaching);
                     self.remove(&record, wish.request, None, None).await?;
+                    attaching = self.kernel.turn_to_attach().await;
                     // A default route may be back that ours has to replace.
                     entered.look_again(self, &wish.spec).await?;
                     break (entered, None);
@@ -126,7 +128,9 @@ impl<H: Host> Engine<H> {
                 }
                 Known::Elsewhere(record) => {
                     drop(entered);
+                    drop(attaching);
                     self.leave(record.attachment.id).await?;
+                    attaching = self.kernel.turn_to_attach().await;
                 }
             }
         };

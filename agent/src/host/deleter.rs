@@ -1,15 +1,19 @@
 //! Deleting links. The kernel acknowledges a deletion after an RCU barrier, 16 to 40 ms, although the link is gone after
 //! 0.4 ms; so threads of ours wait for it on behalf of whoever asked, who goes on at the kernel's notice.
 //!
-//! One batch at a time is in the part that holds the kernel's lock for links, and none begins during an attach, which
-//! takes that lock some ten times and would wait each time. What piles up meanwhile goes together: moved to a group of its
-//! own and deleted by the group, a link costs half of what it costs alone.
+//! One batch at a time is in the part that holds the kernel's lock for links. Batches and attaches take turns: an attach takes
+//! that lock some ten times and would wait for a batch each time, so none begins while attaches are under way, and attaches
+//! that come while links wait let one batch go first. What piles up goes together: moved to a group of its own and deleted by
+//! the group, a link costs half of what it costs alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::host::link::{self, LinkFacts};
 use crate::host::mark;
@@ -24,8 +28,10 @@ const THREADS: usize = 32;
 const TOGETHER: usize = 8;
 /// Links that may still be under way when the next batch goes to wait at the kernel's lock.
 const NEARLY_DONE: usize = 2;
-/// How long links wait for attaches, of which there may be no end.
-const PATIENCE: Duration = Duration::from_millis(3);
+/// How long links wait for attaches that are under way, which may themselves wait for something else.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// How long attaches wait for a batch that others who change links hold up.
+const TURN: Duration = Duration::from_millis(30);
 
 /// The threads that delete; they end with this value.
 #[derive(Debug)]
@@ -43,6 +49,13 @@ pub(super) struct Queue {
 /// Something is being attached for as long as this lives.
 #[derive(Debug)]
 pub struct Attaching(Arc<Queue>);
+
+impl Attaching {
+    fn new(queue: &Arc<Queue>, state: &mut State) -> Self {
+        state.attaches += 1;
+        Self(queue.clone())
+    }
+}
 
 impl Drop for Attaching {
     fn drop(&mut self) {
@@ -62,8 +75,12 @@ struct State {
     threads: usize,
     idle: usize,
     batches: u32,
+    /// When the last batch was through.
+    free_since: Option<Instant>,
     /// What is being attached now.
     attaches: usize,
+    /// What is to be attached after the next batch.
+    waiting: Vec<oneshot::Sender<Attaching>>,
     is_closed: bool,
 }
 
@@ -90,11 +107,16 @@ impl State {
             _ if self.is_closed => Pause::None,
             None => Pause::UntilTold,
             Some(_) if self.under_way.len() > NEARLY_DONE => Pause::UntilTold,
+            // It is the turn of those that came during this batch.
+            Some(_) if !self.under_way.is_empty() && !self.waiting.is_empty() => Pause::UntilTold,
             Some(_) if self.attaches == 0 => Pause::None,
-            Some(oldest) => match PATIENCE.saturating_sub(oldest.asked.elapsed()) {
-                Duration::ZERO => Pause::None,
-                left => Pause::AtMost(left),
-            },
+            Some(oldest) => {
+                let since = self.free_since.map_or(oldest.asked, |free| free.max(oldest.asked));
+                match PATIENCE.saturating_sub(since.elapsed()) {
+                    Duration::ZERO => Pause::None,
+                    left => Pause::AtMost(left),
+                }
+            }
         }
     }
 }
@@ -114,10 +136,24 @@ impl Queue {
     }
 
     /// To be called with each link that the kernel says is gone.
-    pub(super) fn is_gone(&self, index: u32) {
+    pub(super) fn is_gone(self: &Arc<Self>, index: u32) {
         let mut state = self.state();
-        if state.under_way.remove(&index) && !state.jobs.is_empty() {
+        if !state.under_way.remove(&index) {
+            return;
+        }
+        let mut turns = Vec::new();
+        if state.under_way.is_empty() {
+            state.free_since = Some(Instant::now());
+            let waiting = std::mem::take(&mut state.waiting);
+            turns.extend(waiting.into_iter().map(|turn| (turn, Attaching::new(self, &mut state))));
+        }
+        if !state.jobs.is_empty() {
             self.changed.notify_one();
+        }
+        drop(state);
+        for (turn, attaching) in turns {
+            // Who no longer waits gives it back by that.
+            let _unwanted = turn.send(attaching);
         }
     }
 
@@ -182,8 +218,24 @@ impl Deleter {
 
     /// To be held while something is attached.
     pub(super) fn attaching(&self) -> Attaching {
-        self.queue.state().attaches += 1;
-        Attaching(self.queue.clone())
+        Attaching::new(&self.queue, &mut self.queue.state())
+    }
+
+    /// The same, after the batch whose turn it is.
+    pub(super) async fn turn_to_attach(&self) -> Attaching {
+        let turn = {
+            let mut state = self.queue.state();
+            if state.jobs.is_empty() && state.under_way.is_empty() {
+                return Attaching::new(&self.queue, &mut state);
+            }
+            let (sender, turn) = oneshot::channel();
+            state.waiting.push(sender);
+            turn
+        };
+        match timeout(TURN, turn).await {
+            Ok(Ok(attaching)) => attaching,
+            Ok(Err(_)) | Err(_) => self.attaching(),
+        }
     }
 
     /// Deletes a link that was just seen to be ours. `teller` hears [`Seen::Gone`] or [`Seen::Refused`].

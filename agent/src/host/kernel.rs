@@ -201,9 +201,10 @@ impl Kernel {
     }
 
     /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some
-    /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time.
-    pub fn attaching(&self) -> Attaching {
-        self.inner.deleter.attaching()
+    /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time. Comes
+    /// after the deletions whose turn it is; whoever holds it must not wait for a deletion.
+    pub async fn turn_to_attach(&self) -> Attaching {
+        self.inner.deleter.turn_to_attach().await
     }
 
     /// Whether a namespace is the host's own, or that of its first process: no guest. [`Kernel::guest`] knows better: it
