@@ -8,7 +8,7 @@ use pipewright_api::attachment::{Attachment, GuestIdentity, State};
 use pipewright_api::net::LinkName;
 use pipewright_api::reason::{Failure, Reason};
 use pipewright_api::request::{Detach, DetachTarget};
-use pipewright_api::spec::GuestRef;
+use pipewright_api::spec::{GuestRef, Kind};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -123,6 +123,8 @@ impl<H: Host> Engine<H> {
         cause: Option<&str>,
         answer: Option<(&Operation, Answer)>,
     ) -> Result<Attachment, Failure> {
+        let is_plugged = record.attachment.spec.kind == Some(Kind::LinuxBridge);
+        let _turn = if is_plugged { self.unplugging.acquire().await.ok() } else { None };
         let mut record = record.clone();
         record.attachment.state = State::Detaching;
         record.request = request;

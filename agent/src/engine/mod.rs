@@ -74,6 +74,9 @@ pub use shelf::is_meant;
 
 /// Mutations that are worked on at once; more wait for their turn.
 const AT_ONCE: u32 = 32;
+/// Links that are taken out of linux bridges at once: more than go together, see `host::deleter`. Each has a thread, and more of
+/// them only keep attaches from the processor and from the kernel's lock.
+const UNPLUGGED_AT_ONCE: usize = 10;
 
 /// All that the agent does, whoever asks.
 #[derive(Debug)]
@@ -89,6 +92,8 @@ pub struct Engine<H> {
     turns: Semaphore,
     /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
     exits: Semaphore,
+    /// Of those, the ones that take links out of linux bridges.
+    unplugging: Semaphore,
     /// Exchanges with DHCP servers.
     keeping: Semaphore,
     /// Announcements after the first.
@@ -165,6 +170,7 @@ impl<H: Host> Engine<H> {
             locks: Locks::default(),
             turns: Semaphore::new(AT_ONCE as usize),
             exits: Semaphore::new(AT_ONCE as usize),
+            unplugging: Semaphore::new(UNPLUGGED_AT_ONCE),
             keeping: Semaphore::new(leases::AT_ONCE),
             announcing: Semaphore::new(errands::AT_ONCE),
             looking: Semaphore::new(follow::AT_ONCE),
