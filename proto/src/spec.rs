@@ -94,6 +94,12 @@ impl AttachmentSpec {
         }
     }
 
+    /// Whether the link may bring a default route of IPv6, or else of IPv4: by a gateway, or by what a DHCP server gives.
+    pub fn may_bring_default(&self, is_ipv6: bool) -> bool {
+        let is_leased = !is_ipv6 && matches!(self.addressing, Addressing::Dhcp(_));
+        is_leased || self.gateways.iter().any(|gateway| gateway.is_ipv6() == is_ipv6)
+    }
+
     /// Whether the link is to have IPv6: addresses of it at either end, a gateway, or what routers and DHCPv6 servers give.
     pub fn wants_ipv6(&self) -> bool {
         let own = self.addressing.addresses().iter().chain(&self.peer.addresses);

@@ -22,6 +22,7 @@ use crate::engine::ground::unreadable;
 use crate::engine::records::{Record, Write};
 use crate::guests::Guest;
 use crate::host::Host;
+use crate::host::facts::Sought;
 use crate::host::link::LinkFacts;
 use crate::host::mark::{self, Claim};
 use crate::host::plugged::Plugged;
@@ -86,11 +87,9 @@ impl<H: Host> Engine<H> {
         let (Some(plugged), Some(place)) = (plugged, place) else { return Ok(None) };
 
         let whole = spec(claim, &identity, host_end, &plugged, &place)?;
-        let facts = self
-            .kernel
-            .guest(&netns, &claim.ifname, whole.uplink.link(), whole.wants_ipv6())
-            .await
-            .map_err(unseen)?;
+        let sought = Sought { ipv6: whole.wants_ipv6(), ..Sought::default() };
+        let seen = self.kernel.guest(&netns, &claim.ifname, whole.uplink.link(), sought).await;
+        let facts = seen.map_err(unseen)?;
         if facts.is_host {
             return Ok(None);
         }

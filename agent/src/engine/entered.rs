@@ -69,7 +69,7 @@ impl<H: Host> Engine<H> {
         ifname: &LinkName,
         spec: &AttachmentSpec,
     ) -> Result<GuestFacts, Failure> {
-        let seen = self.kernel.guest(netns, ifname, spec.uplink.link(), spec.wants_ipv6()).await;
+        let seen = self.kernel.guest(netns, ifname, spec.uplink.link(), spec.into()).await;
         let facts = seen.map_err(|error| unseen(&spec.guest, &error))?;
         if facts.is_host {
             let text = format!(

@@ -127,6 +127,10 @@ impl Shelf {
 
     /// The attachment of that name that follows a guest of that id or name, wherever it is now.
     pub(super) fn of_former(&self, guest: &GuestIdentity, ifname: &LinkName) -> Option<Arc<Record>> {
+        // Nothing follows the others.
+        if !guest.runtime.tells_of_starts() {
+            return None;
+        }
         let inner = self.lock();
         let is_it = |record: &&Arc<Record>| {
             let Attachment { spec, state, .. } = &record.attachment;

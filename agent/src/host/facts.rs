@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use pipewright_api::condition::{GuestLinkState, answers};
 use pipewright_api::net::LinkName;
+use pipewright_api::spec::AttachmentSpec;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -26,6 +27,28 @@ use crate::step::SavedRoute;
 const RTGENMSG: usize = 4;
 const NETNSA_NSID: u16 = 1;
 
+/// What of a guest is asked for that not every attach needs. Routes cost a request for each family, and a look below
+/// /proc/sys/net costs the more, the more namespaces there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sought {
+    /// Its default routes of IPv4.
+    pub ipv4_defaults: bool,
+    /// Its default routes of IPv6.
+    pub ipv6_defaults: bool,
+    /// Whether its new links get IPv6.
+    pub ipv6: bool,
+}
+
+impl From<&AttachmentSpec> for Sought {
+    fn from(spec: &AttachmentSpec) -> Self {
+        Self {
+            ipv4_defaults: spec.may_bring_default(false),
+            ipv6_defaults: spec.may_bring_default(true),
+            ipv6: spec.wants_ipv6(),
+        }
+    }
+}
+
 /// What must be known of a guest before something is plugged into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestFacts {
@@ -35,9 +58,9 @@ pub struct GuestFacts {
     pub is_host: bool,
     /// A link of that name is there.
     pub ifname_taken: bool,
-    /// The default routes that `ip route add default` would collide with, of both families.
+    /// The default routes that `ip route add default` would collide with, of the families that were asked for.
     pub default_routes: Vec<SavedRoute>,
-    /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`. Told only to who wants IPv6.
+    /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`. False where it was not asked for.
     pub ipv6_disabled: bool,
     /// The host's link that the uplink names; looked at on the way, because each thread that is asked costs its waking.
     pub uplink: Option<LinkFacts>,
@@ -151,8 +174,7 @@ impl Kernel {
         self.ask(move |requests| address::list_all(requests, index)).await
     }
 
-    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit; with `wants_ipv6`
-    /// whether it has IPv6. A look below /proc/sys/net costs the more, the more namespaces there are.
+    /// What must be known of a guest and of its uplink before `ifname` is plugged into it, in one visit.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; the kernel's refusal.
@@ -161,11 +183,11 @@ impl Kernel {
         guest: &Netns,
         ifname: &LinkName,
         uplink: Option<&LinkName>,
-        wants_ipv6: bool,
+        sought: Sought,
     ) -> io::Result<GuestFacts> {
         let (ifname, uplink) = (ifname.clone(), uplink.cloned());
         let visit = self.visit(Some(guest))?;
-        Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref(), wants_ipv6)).await??)
+        Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref(), sought)).await??)
     }
 
     /// What a guest's link looks like from inside. From then on [`Kernel::guest_changes`] hears of the guest.
@@ -239,19 +261,27 @@ fn look(
     run: &mut Run,
     ifname: &LinkName,
     uplink: Option<&LinkName>,
-    wants_ipv6: bool,
+    sought: Sought,
 ) -> Result<GuestFacts, KernelError> {
     let uplink = uplink.map(|uplink| link::find(&mut run.host, uplink.as_str())).transpose()?.flatten();
+    let is_host = run.is_in_host()?;
     let guest = run.entered()?;
-    let facts = GuestFacts {
+    let mut default_routes = Vec::new();
+    for (family, is_sought) in
+        [(AddressFamily::Inet, sought.ipv4_defaults), (AddressFamily::Inet6, sought.ipv6_defaults)]
+    {
+        if is_sought {
+            default_routes.extend(route::replaced_by_a_default(&mut guest.requests, family)?);
+        }
+    }
+    Ok(GuestFacts {
         cookie: guest.cookie,
-        is_host: false,
+        is_host,
         ifname_taken: is_taken(&guest.requests, ifname)?,
-        default_routes: route::replaced_by_a_default(&mut guest.requests)?,
-        ipv6_disabled: wants_ipv6 && sysctl::is_ipv6_disabled("default")?,
+        default_routes,
+        ipv6_disabled: sought.ipv6 && sysctl::is_ipv6_disabled("default")?,
         uplink,
-    };
-    Ok(GuestFacts { is_host: run.kernel.is_host_here(facts.cookie)?, ..facts })
+    })
 }
 
 /// Asks without the kernel's lock for links, which others may hold for long.

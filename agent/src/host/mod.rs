@@ -13,6 +13,7 @@ mod bridge;
 mod deleter;
 pub mod dhcp;
 pub mod facts;
+mod forwarding;
 mod generic;
 mod guest_events;
 mod guest_link;

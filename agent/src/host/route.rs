@@ -175,20 +175,22 @@ pub(super) fn list(
     Ok(routes.filter(|route| route.is_in_main() && (oif.is_none() || route.oif == oif)).collect())
 }
 
-/// The default routes that `ip route add default` would collide with (`File exists`), or that would win over it: of two the
+/// The default routes of a family that `ip route add default` would collide with (`File exists`), or that would win over it: of two the
 /// one with the lower metric is used, and a gateway that was asked for would lie idle.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(super) fn replaced_by_a_default(requests: &mut Requests) -> Result<Vec<SavedRoute>, KernelError> {
+pub(super) fn replaced_by_a_default(
+    requests: &mut Requests,
+    family: AddressFamily,
+) -> Result<Vec<SavedRoute>, KernelError> {
+    let metric = if family == AddressFamily::Inet6 { IPV6_METRIC } else { 0 };
     let mut saved = Vec::new();
-    for (family, metric) in [(AddressFamily::Inet, 0), (AddressFamily::Inet6, IPV6_METRIC)] {
-        for body in dump(requests, family, MAIN.into(), None)? {
-            let Some(route) = Route::read(&body) else { continue };
-            if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric <= metric {
-                let text = route.text(requests);
-                saved.push(SavedRoute { text, message: to_hex(&body) });
-            }
+    for body in dump(requests, family, MAIN.into(), None)? {
+        let Some(route) = Route::read(&body) else { continue };
+        if route.is_in_main() && route.destination.prefix_len() == 0 && route.metric <= metric {
+            let text = route.text(requests);
+            saved.push(SavedRoute { text, message: to_hex(&body) });
         }
     }
     Ok(saved)

@@ -228,7 +228,7 @@ fn compare(
 /// What is wrong with the link at its ends.
 fn of_ends(host: &mut Requests, there: &mut Requests, ends: &Ends) -> Result<Option<Gap>, KernelError> {
     let bare = Expected { ends: ends.clone(), addresses: Vec::new(), routes: Vec::new() };
-    note(Part::Link, verify::verify(host, there, &bare))
+    note(Part::Link, verify::verify(host, there, &bare).map(drop))
 }
 
 /// Another link under the name of the attachment's: somebody renamed that one, or it is gone.

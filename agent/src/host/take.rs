@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::host::guest_request::{is_guest_request, pardon, request};
 use crate::host::kernel::Inner;
-use crate::host::link::{LinkFacts, Operstate};
+use crate::host::link::LinkFacts;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::Netns;
 use crate::host::verify::{self, Difference};
@@ -23,8 +23,6 @@ use crate::host::{
 };
 use crate::step::{Expected, Move, Nic, Step, StepError};
 
-/// How long a link may take to pass frames.
-const FORWARDING: Duration = Duration::from_secs(10);
 /// How long the kernel may take to delete a link; others that change links hold it up.
 const DELETION: Duration = Duration::from_secs(60);
 
@@ -40,6 +38,8 @@ pub(super) struct Run {
     /// Where the other end of a pair is to be.
     far: Option<Netns>,
     pub(super) way: Way,
+    /// The link of the host that was last seen to pass frames.
+    pub(super) forwarding: Option<LinkName>,
     /// What takes long to close.
     pub(super) close_later: Vec<OwnedFd>,
 }
@@ -49,6 +49,8 @@ pub(super) struct Guest {
     netns: Netns,
     pub(super) requests: Requests,
     pub(super) cookie: u64,
+    /// Whether it is the host, once that was looked at; a namespace stays what it is.
+    is_host: Option<bool>,
 }
 
 impl Run {
@@ -64,8 +66,8 @@ impl Run {
             Ok(guest) => (guest, None),
             Err(error) => (None, Some(error)),
         };
-        let (far, way) = (None, Way::default());
-        Self { kernel, host, guest, refused, is_for_host, far, way, close_later: Vec::new() }
+        let (far, way, forwarding) = (None, Way::default(), None);
+        Self { kernel, host, guest, refused, is_for_host, far, way, forwarding, close_later: Vec::new() }
     }
 
     /// The guest.
@@ -78,6 +80,20 @@ impl Run {
         self.guest.as_mut().ok_or_else(gone)
     }
 
+    /// Whether what was entered is no guest's, see [`Inner::is_host_here`].
+    ///
+    /// # Errors
+    /// Why nothing could be entered, or when it cannot be told.
+    pub(super) fn is_in_host(&mut self) -> Result<bool, KernelError> {
+        let cookie = match self.entered()? {
+            Guest { is_host: Some(is_host), .. } => return Ok(*is_host),
+            Guest { cookie, .. } => *cookie,
+        };
+        let is_host = self.kernel.is_host_here(cookie)?;
+        self.entered()?.is_host = Some(is_host);
+        Ok(is_host)
+    }
+
     /// Takes all steps; the other end of a pair goes to `far`; the `way` was opened in the host for these steps.
     /// What they leave to be closed is closed when the thread ends, after the answer.
     pub(super) fn take(&mut self, far: Option<Netns>, way: Way, steps: &[Step]) -> Result<(), Refused> {
@@ -85,21 +101,21 @@ impl Run {
             self.may_take_in_guest()
                 .map_err(|error| Refused { index: first, error: refusal(&steps[first], error) })?;
         }
-        (self.far, self.way) = (far, way);
+        (self.far, self.way, self.forwarding) = (far, way, None);
         let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)));
         let _attaching = is_attach.then(|| self.kernel.deleter.attaching());
         self.take_all(steps)
     }
 
     /// Whoever opened the namespace has looked already; but nothing may ever happen in the host that is meant for a guest.
-    fn may_take_in_guest(&self) -> Result<(), KernelError> {
-        match (&self.guest, &self.refused) {
-            (None, Some(error)) => Err(error.clone()),
-            (Some(guest), _) if !self.is_for_host && self.kernel.is_host_here(guest.cookie)? => {
-                Err(KernelError::new(libc::EPERM, "the guest's network namespace is the host's own"))
-            }
-            (Some(_), _) | (None, None) => Ok(()),
+    fn may_take_in_guest(&mut self) -> Result<(), KernelError> {
+        if self.guest.is_none() {
+            return self.refused.clone().map_or(Ok(()), Err);
         }
+        if !self.is_for_host && self.is_in_host()? {
+            return Err(KernelError::new(libc::EPERM, "the guest's network namespace is the host's own"));
+        }
+        Ok(())
     }
 
     /// Gives the host's socket back, and closes what is left.
@@ -304,44 +320,14 @@ impl Run {
         }
     }
 
-    fn await_forwarding(&mut self, step: &Step, host_end: &LinkName) -> Result<(), StepError> {
-        let until = Instant::now() + FORWARDING;
-        let not_forwarding = |operstate: String| StepError::NotForwarding {
-            object: host_end.to_string(),
-            seconds: FORWARDING.as_secs(),
-            operstate,
-        };
-        let waiter = self.kernel.watch.follow(Which::Named(host_end.to_string()));
-        let found = link::find(&mut self.host, host_end.as_str()).map_err(|error| refusal(step, error))?;
-        let mut operstate = found.ok_or_else(|| not_forwarding("absent".to_owned()))?.operstate;
-        while operstate != Operstate::Up {
-            match waiter.next(until) {
-                Some(Seen::State(state)) => operstate = state,
-                Some(Seen::Gone) => return Err(not_forwarding("absent".to_owned())),
-                Some(Seen::Refused(error)) => return Err(refusal(step, error)),
-                None => return Err(not_forwarding(operstate.to_string())),
-            }
-        }
-        Ok(())
-    }
-
-    fn await_guest_forwarding(&mut self, step: &Step, ifname: &LinkName) -> Result<(), StepError> {
-        let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
-        let until = Instant::now() + FORWARDING;
-        let seen = guest_link::await_forwarding(&mut guest.requests, ifname, until);
-        seen.map_err(|error| refusal(step, error))?.map_err(|operstate| StepError::NotForwarding {
-            object: ifname.to_string(),
-            seconds: FORWARDING.as_secs(),
-            operstate,
-        })
-    }
-
     fn verify(&mut self, step: &Step, expected: &Expected) -> Result<(), StepError> {
         let Some(guest) = &mut self.guest else { return Err(StepError::GuestGone) };
-        verify::verify(&mut self.host, &mut guest.requests, expected).map_err(|difference| match difference {
+        let verified = verify::verify(&mut self.host, &mut guest.requests, expected);
+        self.forwarding = verified.map_err(|difference| match difference {
             Difference::NotAsAsked(error) => error,
             Difference::Unread(error) => refusal(step, error),
-        })
+        })?;
+        Ok(())
     }
 }
 
@@ -372,7 +358,7 @@ fn stay() -> Result<Guest, KernelError> {
 fn open(netns: Netns) -> Result<Guest, KernelError> {
     let requests = Requests::open()?;
     let cookie = sys::netns_cookie(&requests)?;
-    Ok(Guest { netns, requests, cookie })
+    Ok(Guest { netns, requests, cookie, is_host: None })
 }
 
 pub(super) fn unless(errno: i32, result: Result<(), KernelError>) -> Result<(), KernelError> {

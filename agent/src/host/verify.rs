@@ -3,12 +3,12 @@
 use std::fmt;
 
 use ipnet::IpNet;
-use pipewright_api::net::InterfaceAddr;
+use pipewright_api::net::{InterfaceAddr, LinkName};
 use pipewright_api::spec::PartitionKey;
 use rtnetlink::packet_route::AddressFamily;
 
 use crate::host::address::Address;
-use crate::host::link::LinkFacts;
+use crate::host::link::{LinkFacts, Operstate};
 use crate::host::mark;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::{address, link, port_vlans, route, traffic};
@@ -27,7 +27,7 @@ impl From<KernelError> for Difference {
     }
 }
 
-/// Compares a link's ends, its addresses and its routes.
+/// Compares a link's ends, its addresses and its routes. Gives back the host's end if frames pass it, which is looked at last.
 ///
 /// # Errors
 /// The first difference.
@@ -35,9 +35,9 @@ pub(super) fn verify(
     host: &mut Requests,
     guest: &mut Requests,
     expected: &Expected,
-) -> Result<(), Difference> {
+) -> Result<Option<LinkName>, Difference> {
     let guest_end = match &expected.ends {
-        Ends::Pair(veth) => verify_pair(host, guest, veth)?,
+        Ends::Pair(veth) => verify_guest_end(guest, veth)?,
         Ends::Single(link) => verify_single(guest, link)?,
         Ends::Either(end) => verify_end(guest, end)?,
         Ends::Whole(link) => verify_whole(guest, link)?,
@@ -46,11 +46,16 @@ pub(super) fn verify(
         verify_addresses(guest, &guest_end, expected, family)?;
         verify_routes(guest, &guest_end, expected, family)?;
     }
-    Ok(())
+    match &expected.ends {
+        Ends::Pair(veth) => {
+            let host_end = verify_host_end(host, veth)?;
+            Ok((host_end.operstate == Operstate::Up).then(|| veth.host_end.clone()))
+        }
+        Ends::Single(_) | Ends::Either(_) | Ends::Whole(_) => Ok(None),
+    }
 }
 
-/// Both ends; gives back the guest's.
-fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
+fn verify_host_end(host: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
     let name = veth.host_end.as_str();
     let host_end = found(link::find(host, name)?, name)?;
     same(name, "link group", &host_end.group, &mark::group(veth.id))?;
@@ -68,7 +73,10 @@ fn verify_pair(host: &mut Requests, guest: &mut Requests, veth: &Veth) -> Result
     if let Some(vlan) = &veth.vlan {
         same(name, "VLANs as asked for", &port_vlans::of(host, host_end.index)?.is(vlan), &true)?;
     }
+    Ok(host_end)
+}
 
+fn verify_guest_end(guest: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
     let name = veth.guest_end.as_str();
     let guest_end = found(link::find(guest, name)?, name)?;
     same(name, "link group", &guest_end.group, &mark::group(veth.id))?;

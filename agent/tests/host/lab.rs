@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use pipewright_agent::host::facts::Sought;
 use pipewright_agent::host::kernel::Kernel;
 use pipewright_agent::host::netns::Netns;
 use pipewright_agent::host::{Refused, mark};
@@ -115,6 +116,9 @@ impl Host {
         self.kernel.take(None, vec![ensure]).await.unwrap();
     }
 }
+
+/// All that can be asked of a guest.
+pub(crate) const EVERYTHING: Sought = Sought { ipv4_defaults: true, ipv6_defaults: true, ipv6: true };
 
 pub(crate) fn name(text: &str) -> LinkName {
     text.parse().unwrap()

@@ -6,7 +6,7 @@ use pipewright_agent::host::netns::Netns;
 use pipewright_agent::step::{Step, StepError};
 use pipewright_api::spec::SwitchKind;
 
-use crate::lab::{Space, delete, errno, name, on_a_host, plan, run, veth};
+use crate::lab::{EVERYTHING, Space, delete, errno, name, on_a_host, plan, run, veth};
 
 #[test]
 fn a_plan_gives_the_guest_its_link_with_addresses_and_routes() {
@@ -49,7 +49,7 @@ fn a_name_taken_in_the_guest_is_refused_and_leaves_nothing() {
         assert_eq!((host.space.links(), guest.links()), (vec![], vec!["eth1".to_owned()]));
         assert!(
             host.kernel
-                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), true)
+                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), EVERYTHING)
                 .await
                 .unwrap()
                 .ifname_taken
@@ -245,7 +245,7 @@ fn ipv6_is_switched_on_in_a_guest_without_it() {
         };
         assert!(
             host.kernel
-                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), true)
+                .guest(&guest.open(), &name("eth1"), Some(&name("br0")), EVERYTHING)
                 .await
                 .unwrap()
                 .ipv6_disabled
@@ -272,7 +272,7 @@ fn the_hosts_own_namespace_is_no_guest() {
         for host_space in [own, first] {
             assert!(
                 host.kernel
-                    .guest(&host_space, &name("eth1"), Some(&name("br0")), true)
+                    .guest(&host_space, &name("eth1"), Some(&name("br0")), EVERYTHING)
                     .await
                     .unwrap()
                     .is_host

@@ -3,7 +3,7 @@
 use pipewright_agent::host::Refused;
 use pipewright_agent::step::{GuestRoute, SavedRoute, Step, undo};
 
-use crate::lab::{Host, Space, errno, name, on_a_host, plan, veth};
+use crate::lab::{EVERYTHING, Host, Space, errno, name, on_a_host, plan, veth};
 
 /// A guest with a network of its own on `eth0`.
 fn guest_with_a_network() -> Space {
@@ -21,7 +21,11 @@ fn routes(guest: &Space) -> String {
 }
 
 async fn replaced(host: &Host, guest: &Space) -> Vec<SavedRoute> {
-    host.kernel.guest(&guest.open(), &name("eth1"), Some(&name("br0")), true).await.unwrap().default_routes
+    host.kernel
+        .guest(&guest.open(), &name("eth1"), Some(&name("br0")), EVERYTHING)
+        .await
+        .unwrap()
+        .default_routes
 }
 
 /// A plan that replaces what is there.

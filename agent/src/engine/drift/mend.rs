@@ -8,6 +8,7 @@ use super::look::Opened;
 use super::remedy::remedy;
 use crate::engine::Engine;
 use crate::engine::records::{Record, Write};
+use crate::host::facts::Sought;
 use crate::host::{Host, Refused};
 use crate::step::{self, SavedRoute, Step};
 
@@ -70,8 +71,9 @@ impl<H: Host> Engine<H> {
         opened: &Opened,
         is_ipv6: bool,
     ) -> io::Result<Vec<SavedRoute>> {
-        let facts = self.kernel.guest(opened.guest(), &record.attachment.spec.ifname, None, false).await?;
-        Ok(facts.default_routes.into_iter().filter(|saved| saved.is_ipv6() == is_ipv6).collect())
+        let sought = Sought { ipv4_defaults: !is_ipv6, ipv6_defaults: is_ipv6, ipv6: false };
+        let facts = self.kernel.guest(opened.guest(), &record.attachment.spec.ifname, None, sought).await?;
+        Ok(facts.default_routes)
     }
 
     /// What detach puts back from now on: Docker or somebody in the guest has chosen another default route meanwhile.
