@@ -73,7 +73,7 @@ mod whole;
 pub use shelf::is_meant;
 
 /// Mutations that are worked on at once; more wait for their turn.
-const AT_ONCE: u32 = 32;
+const AT_ONCE: u32 = 64;
 /// Links that are taken out of linux bridges at once: more than go together, see `host::deleter`. Each has a thread, and more of
 /// them only keep attaches from the processor and from the kernel's lock.
 const UNPLUGGED_AT_ONCE: usize = 10;
