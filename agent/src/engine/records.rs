@@ -141,7 +141,7 @@ impl Records {
             .max_journaling_size(1 << 26)
             .open()
             .map_err(broken)?;
-        let small = || KeyspaceCreateOptions::default().max_memtable_size(1 << 18);
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(1 << 20);
         let table = |name: &str| db.keyspace(name, small).map_err(broken);
         let tables = Tables {
             attachments: table("attachments")?,
