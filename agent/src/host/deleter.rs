@@ -331,3 +331,6 @@ fn tell(job: &Job, result: Result<(), KernelError>) {
     // Who heard of the kernel's notice first is no longer there.
     let _gone = job.teller.send(seen);
 }
+
+#[cfg(test)]
+mod tests;
