@@ -284,9 +284,13 @@ fn a_link_of_a_guests_own_under_the_name_of_ours_is_left_as_it_is() -> Result<()
         Ok(web.ip("-o link show eth1")? + &web.ip("-o -4 address show dev eth1")? + &web.ip("-4 route")?)
     };
     let own = looks()?;
-    // The first difference of the pair is then another one.
-    scene.host.inside().ip(&format!("link set {} nomaster", host_end(&scene, &web)?))?;
+    let port = host_end(&scene, &web)?;
+    scene.host.inside().ip(&format!("link set {port} nomaster"))?;
 
+    // The host's end is ours all the same.
+    until("the host's end is in its bridge again", || {
+        Ok(scene.host.inside().ip(&format!("link show {port}"))?.contains("master br0"))
+    })?;
     until("it is said that nothing can be done", || {
         Ok(drifts(&scene, &web)?
             .iter()

@@ -24,7 +24,7 @@ use crate::host::netns::Netns;
 use crate::host::{Host, Within, mark};
 use crate::kinds::{self, Derived};
 use crate::metrics;
-use crate::step;
+use crate::step::{self, Step};
 
 /// What watchers are told of one that waited.
 const STARTED: &str = "its guest started";
@@ -122,8 +122,11 @@ impl<H: Host> Engine<H> {
                     break (entered, None);
                 }
                 Known::Waiting(record) => {
-                    if let Some(taken_up) = self.take_up(&record).await? {
-                        break (entered, Some(taken_up));
+                    drop(attaching);
+                    let taken_up = self.take_up(&record).await?;
+                    attaching = self.kernel.turn_to_attach().await;
+                    if taken_up.is_some() {
+                        break (entered, taken_up);
                     }
                 }
                 Known::Elsewhere(record) => {
@@ -145,8 +148,10 @@ impl<H: Host> Engine<H> {
             record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
         }
         let (record, intent) = self.intend(record, open).await?;
-        // Open vSwitch takes its time, which deletions need not wait for.
-        let attaching = (record.attachment.spec.kind == Some(Kind::LinuxBridge)).then_some(attaching);
+        // Open vSwitch, DHCP servers and neighbours take their time, which deletions need not wait for.
+        let is_quick = record.attachment.spec.kind == Some(Kind::LinuxBridge)
+            && !record.plan.iter().any(Step::asks_the_network);
+        let attaching = is_quick.then_some(attaching);
         let peer = peer.as_ref().map(|(peer, _)| &peer.netns);
         let taken = self.host.take(Within { guest: Some(&guest.netns), peer }, &record.plan).await;
         drop(attaching);

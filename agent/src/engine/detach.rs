@@ -123,8 +123,6 @@ impl<H: Host> Engine<H> {
         cause: Option<&str>,
         answer: Option<(&Operation, Answer)>,
     ) -> Result<Attachment, Failure> {
-        let is_plugged = record.attachment.spec.kind == Some(Kind::LinuxBridge);
-        let _turn = if is_plugged { self.unplugging.acquire().await.ok() } else { None };
         let mut record = record.clone();
         record.attachment.state = State::Detaching;
         record.request = request;
@@ -135,7 +133,10 @@ impl<H: Host> Engine<H> {
         let record = self.shelf.put(record, cause);
         let id = record.attachment.id;
         let guest = self.reopen(&record).await;
+        let is_plugged = record.attachment.spec.kind == Some(Kind::LinuxBridge);
+        let turn = if is_plugged { self.unplugging.acquire().await.ok() } else { None };
         let leftovers = self.undo(id, guest.as_ref(), &record.plan).await;
+        drop(turn);
         if leftovers.is_empty() {
             let mut writes = vec![Write::NoAttachment(id)];
             writes.extend(answer.and_then(|answer| answered(open, answer)));

@@ -13,7 +13,7 @@ use crate::engine::attach::{Wish, unseen};
 use crate::engine::locks::GuestLock;
 use crate::guests::Guest;
 use crate::host::Host;
-use crate::host::facts::GuestFacts;
+use crate::host::facts::{GuestFacts, Sought};
 use crate::host::netns::Netns;
 use crate::kinds::Peer;
 
@@ -39,7 +39,7 @@ impl<H: Host> Engine<H> {
             Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy | Uplink::Host => None,
         };
         let before = Instant::now();
-        let facts = self.look(&guest.netns, &spec.guest, &spec.ifname, spec).await?;
+        let facts = self.look(&guest.netns, &spec.guest, &spec.ifname, spec, spec.into()).await?;
         let peer = match peer {
             Some(peer) => {
                 let facts = self.look_there(&peer.netns, spec).await?;
@@ -68,8 +68,9 @@ impl<H: Host> Engine<H> {
         guest: &GuestRef,
         ifname: &LinkName,
         spec: &AttachmentSpec,
+        sought: Sought,
     ) -> Result<GuestFacts, Failure> {
-        let seen = self.kernel.guest(netns, ifname, spec.uplink.link(), spec.into()).await;
+        let seen = self.kernel.guest(netns, ifname, spec.uplink.link(), sought).await;
         let facts = seen.map_err(|error| unseen(&spec.guest, &error))?;
         if facts.is_host {
             let text = format!(
@@ -82,7 +83,10 @@ impl<H: Host> Engine<H> {
 
     async fn look_there(&self, netns: &Netns, spec: &AttachmentSpec) -> Result<GuestFacts, Failure> {
         match &spec.uplink {
-            Uplink::Guest(peer) => self.look(netns, peer, &peer_ifname(spec)?, spec).await,
+            Uplink::Guest(peer) => {
+                let sought = Sought { ipv6: spec.wants_ipv6(), ..Sought::default() };
+                self.look(netns, peer, &peer_ifname(spec)?, spec, sought).await
+            }
             Uplink::Link(_) | Uplink::Mac(_) | Uplink::Dummy | Uplink::Host => {
                 Err(Failure::new(Reason::Internal, "a guest at the other end of a link that has none"))
             }
@@ -113,7 +117,7 @@ impl Entered {
         engine: &Engine<H>,
         spec: &AttachmentSpec,
     ) -> Result<(), Failure> {
-        self.facts = engine.look(&self.guest.netns, &spec.guest, &spec.ifname, spec).await?;
+        self.facts = engine.look(&self.guest.netns, &spec.guest, &spec.ifname, spec, spec.into()).await?;
         if let Some((peer, facts)) = &mut self.peer {
             *facts = engine.look_there(&peer.netns, spec).await?;
         }

@@ -74,8 +74,8 @@ pub use shelf::is_meant;
 
 /// Mutations that are worked on at once; more wait for their turn.
 const AT_ONCE: u32 = 64;
-/// Links that are taken out of linux bridges at once: more than go together, see `host::deleter`. Each has a thread, and more of
-/// them only keep attaches from the processor and from the kernel's lock.
+/// Links that are taken out of linux bridges at once: the 8 that the kernel is given together (`host::deleter`), and some that
+/// are next. Each has a thread, and more of them only keep attaches from the processor and from the kernel's lock.
 const UNPLUGGED_AT_ONCE: usize = 10;
 
 /// All that the agent does, whoever asks.
@@ -92,7 +92,7 @@ pub struct Engine<H> {
     turns: Semaphore,
     /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
     exits: Semaphore,
-    /// Of those, the ones that take links out of linux bridges.
+    /// Removals, whoever asks, of links that are in linux bridges.
     unplugging: Semaphore,
     /// Exchanges with DHCP servers.
     keeping: Semaphore,

@@ -127,7 +127,7 @@ impl Shelf {
 
     /// The attachment of that name that follows a guest of that id or name, wherever it is now.
     pub(super) fn of_former(&self, guest: &GuestIdentity, ifname: &LinkName) -> Option<Arc<Record>> {
-        // Nothing follows the others.
+        // Nothing follows guests of the others.
         if !guest.runtime.tells_of_starts() {
             return None;
         }

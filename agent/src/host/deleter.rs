@@ -2,9 +2,9 @@
 //! 0.4 ms; so threads of ours wait for it on behalf of whoever asked, who goes on at the kernel's notice.
 //!
 //! One batch at a time is in the part that holds the kernel's lock for links. Batches and attaches take turns: an attach takes
-//! that lock some ten times and would wait for a batch each time, so none begins while attaches are under way, and attaches
-//! that come while links wait let one batch go first. What piles up goes together: moved to a group of its own and deleted by
-//! the group, a link costs half of what it costs alone.
+//! that lock some ten times and would wait for a batch each time, so a batch waits for attaches that are under way, though not for
+//! long, and an attach that comes while links wait lets a batch go first. What piles up goes together: moved to a group of its
+//! own and deleted by the group, a link costs half of what it costs alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -28,7 +28,7 @@ const THREADS: usize = 32;
 const TOGETHER: usize = 8;
 /// Links that may still be under way when the next batch goes to wait at the kernel's lock.
 const NEARLY_DONE: usize = 2;
-/// How long links wait for attaches that are under way, which may themselves wait for something else.
+/// How long a batch waits for attaches that are under way, which may themselves wait for something else. Each batch does.
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How long attaches wait for a batch that others who change links hold up.
 const TURN: Duration = Duration::from_millis(30);
@@ -107,8 +107,10 @@ impl State {
             _ if self.is_closed => Pause::None,
             None => Pause::UntilTold,
             Some(_) if self.under_way.len() > NEARLY_DONE => Pause::UntilTold,
-            // It is the turn of those that came during this batch.
-            Some(_) if !self.under_way.is_empty() && !self.waiting.is_empty() => Pause::UntilTold,
+            // It is the turn of those that came during this batch, unless they wait no more.
+            Some(_) if !self.under_way.is_empty() && self.waiting.iter().any(|turn| !turn.is_closed()) => {
+                Pause::UntilTold
+            }
             Some(_) if self.attaches == 0 => Pause::None,
             Some(oldest) => {
                 let since = self.free_since.map_or(oldest.asked, |free| free.max(oldest.asked));
@@ -225,7 +227,8 @@ impl Deleter {
     pub(super) async fn turn_to_attach(&self) -> Attaching {
         let turn = {
             let mut state = self.queue.state();
-            if state.jobs.is_empty() && state.under_way.is_empty() {
+            // Where every thread waits for a barrier, the next batch is not near, and nothing holds the kernel's lock.
+            if state.under_way.is_empty() && (state.jobs.is_empty() || state.idle == 0) {
                 return Attaching::new(&self.queue, &mut state);
             }
             let (sender, turn) = oneshot::channel();
@@ -234,7 +237,11 @@ impl Deleter {
         };
         match timeout(TURN, turn).await {
             Ok(Ok(attaching)) => attaching,
-            Ok(Err(_)) | Err(_) => self.attaching(),
+            Ok(Err(_)) | Err(_) => {
+                let attaching = self.attaching();
+                self.queue.changed.notify_one();
+                attaching
+            }
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Sought {
     pub ipv4_defaults: bool,
     /// Its default routes of IPv6.
     pub ipv6_defaults: bool,
-    /// Whether its new links get IPv6.
+    /// Whether its new links get no IPv6.
     pub ipv6: bool,
 }
 

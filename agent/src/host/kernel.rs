@@ -200,9 +200,9 @@ impl Kernel {
         guest.run(job).await
     }
 
-    /// To be held while something is attached, from the first look on: deletions begin when nobody holds it, or after some
-    /// milliseconds. An attach takes the kernel's lock for links ten times, and would wait for a whole batch each time. Comes
-    /// after the deletions whose turn it is; whoever holds it must not wait for a deletion.
+    /// To be held while something is attached, from the first look on. It is there after the deletions whose turn it is; others
+    /// begin when nobody holds it, or after some milliseconds. An attach takes the kernel's lock for links ten times, and would
+    /// wait for a whole batch each time. Who waits for a deletion should not hold it: each such wait costs those milliseconds.
     pub async fn turn_to_attach(&self) -> Attaching {
         self.inner.deleter.turn_to_attach().await
     }

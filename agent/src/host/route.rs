@@ -175,8 +175,8 @@ pub(super) fn list(
     Ok(routes.filter(|route| route.is_in_main() && (oif.is_none() || route.oif == oif)).collect())
 }
 
-/// The default routes of a family that `ip route add default` would collide with (`File exists`), or that would win over it: of two the
-/// one with the lower metric is used, and a gateway that was asked for would lie idle.
+/// The default routes of a family that `ip route add default` would collide with (`File exists`), or that would win over it: of
+/// two the one with the lower metric is used, and a gateway that was asked for would lie idle.
 ///
 /// # Errors
 /// The kernel's refusal.

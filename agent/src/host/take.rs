@@ -38,7 +38,7 @@ pub(super) struct Run {
     /// Where the other end of a pair is to be.
     far: Option<Netns>,
     pub(super) way: Way,
-    /// The link of the host that was last seen to pass frames.
+    /// The link of the host that the step before has seen to pass frames.
     pub(super) forwarding: Option<LinkName>,
     /// What takes long to close.
     pub(super) close_later: Vec<OwnedFd>,
@@ -102,7 +102,8 @@ impl Run {
                 .map_err(|error| Refused { index: first, error: refusal(&steps[first], error) })?;
         }
         (self.far, self.way, self.forwarding) = (far, way, None);
-        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)));
+        let is_attach = steps.iter().any(|step| matches!(step, Step::CreateVeth(_) | Step::CreatePair(_)))
+            && !steps.iter().any(Step::asks_the_network);
         let _attaching = is_attach.then(|| self.kernel.deleter.attaching());
         self.take_all(steps)
     }
@@ -143,6 +144,9 @@ impl Run {
     }
 
     fn take_one(&mut self, step: &Step) -> Result<(), StepError> {
+        if !matches!(step, Step::AwaitForwarding { .. }) {
+            self.forwarding = None;
+        }
         let result = match step {
             Step::EnsureBridge { bridge, mac, .. } => bridge::ensure(&mut self.host, bridge, *mac),
             Step::ReleaseBridge { bridge, .. } => bridge::to_release(&mut self.host, bridge)

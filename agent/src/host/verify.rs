@@ -55,7 +55,11 @@ pub(super) fn verify(
     }
 }
 
-fn verify_host_end(host: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
+/// The host's end of a pair.
+///
+/// # Errors
+/// The first difference.
+pub(super) fn verify_host_end(host: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
     let name = veth.host_end.as_str();
     let host_end = found(link::find(host, name)?, name)?;
     same(name, "link group", &host_end.group, &mark::group(veth.id))?;

@@ -87,6 +87,11 @@ impl Step {
         }
     }
 
+    /// Whether it waits for what others on the network say, or do not say: seconds.
+    pub fn asks_the_network(&self) -> bool {
+        matches!(self, Self::AcquireLease(_) | Self::ProbeAddresses(_) | Self::AwaitAddresses(_))
+    }
+
     /// Whether it is taken in the guest's network namespace for as long as there is one, and without it otherwise.
     pub fn looks_into_guest(&self) -> bool {
         self.is_in_guest() || matches!(self, Self::ReturnNic { .. })
