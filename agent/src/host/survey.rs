@@ -232,8 +232,7 @@ fn of_ends(host: &mut Requests, there: &mut Requests, ends: &Ends) -> Result<Opt
     {
         return Ok(Some(gap));
     }
-    let bare = Expected { ends: ends.clone(), addresses: Vec::new(), routes: Vec::new() };
-    note(Part::Link, verify::verify(host, there, &bare).map(drop))
+    note(Part::Link, verify::verify_guest_end(there, ends).map(drop))
 }
 
 /// Another link under the name of the attachment's: somebody renamed that one, or it is gone.

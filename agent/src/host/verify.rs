@@ -36,12 +36,7 @@ pub(super) fn verify(
     guest: &mut Requests,
     expected: &Expected,
 ) -> Result<Option<LinkName>, Difference> {
-    let guest_end = match &expected.ends {
-        Ends::Pair(veth) => verify_guest_end(guest, veth)?,
-        Ends::Single(link) => verify_single(guest, link)?,
-        Ends::Either(end) => verify_end(guest, end)?,
-        Ends::Whole(link) => verify_whole(guest, link)?,
-    };
+    let guest_end = verify_guest_end(guest, &expected.ends)?;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         verify_addresses(guest, &guest_end, expected, family)?;
         verify_routes(guest, &guest_end, expected, family)?;
@@ -52,6 +47,19 @@ pub(super) fn verify(
             Ok((host_end.operstate == Operstate::Up).then(|| veth.host_end.clone()))
         }
         Ends::Single(_) | Ends::Either(_) | Ends::Whole(_) => Ok(None),
+    }
+}
+
+/// The guest's end.
+///
+/// # Errors
+/// The first difference.
+pub(super) fn verify_guest_end(guest: &mut Requests, ends: &Ends) -> Result<LinkFacts, Difference> {
+    match ends {
+        Ends::Pair(veth) => verify_veth(guest, veth),
+        Ends::Single(link) => verify_single(guest, link),
+        Ends::Either(end) => verify_end(guest, end),
+        Ends::Whole(link) => verify_whole(guest, link),
     }
 }
 
@@ -80,7 +88,7 @@ pub(super) fn verify_host_end(host: &mut Requests, veth: &Veth) -> Result<LinkFa
     Ok(host_end)
 }
 
-fn verify_guest_end(guest: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
+fn verify_veth(guest: &mut Requests, veth: &Veth) -> Result<LinkFacts, Difference> {
     let name = veth.guest_end.as_str();
     let guest_end = found(link::find(guest, name)?, name)?;
     same(name, "link group", &guest_end.group, &mark::group(veth.id))?;
