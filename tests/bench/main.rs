@@ -12,6 +12,7 @@ mod samples;
 mod soak;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -36,12 +37,16 @@ struct Arguments {
     serve_floor: bool,
     #[arg(long, hide = true)]
     floor_ovsdb: Option<String>,
+    #[arg(long, hide = true)]
+    serve_grpc: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = if arguments.serve_floor {
         floor::process::serve(arguments.floor_ovsdb.as_deref())
+    } else if let Some(path) = &arguments.serve_grpc {
+        floor::grpc::serve(path)
     } else {
         let measured = match arguments.soak {
             Some(pairs) => soak::run(pairs),

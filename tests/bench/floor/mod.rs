@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use pipewright_tests::Host;
 
 mod dhcp;
+pub(crate) mod grpc;
 pub(crate) mod kernel;
 mod ovsdb;
 pub(crate) mod process;

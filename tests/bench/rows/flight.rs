@@ -9,28 +9,25 @@ use crate::guests::Guests;
 use crate::samples::Samples;
 use crate::table::Line;
 
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// Links of one round of one contestant.
-const ROUND: u32 = 40;
+pub(super) const ROUND: usize = 40;
 
 pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     let mut arena = Arena::linux(AgentOptions::default())?;
-    let round = ROUND as usize;
-    let guests = Guests::add(&arena.lab, 2 * round * length.rounds(3, 9))?;
+    let guests = Guests::add(&arena.lab, 2 * ROUND * length.rounds(3, 9))?;
     let (mut floor, mut agent) = (Samples::default(), Samples::default());
     let mut attached = Vec::new();
-    for (number, seats) in guests.seats().chunks_exact(2 * round).enumerate() {
-        let (floors, ours) = seats.split_at(round);
+    for (number, seats) in guests.seats().chunks_exact(2 * ROUND).enumerate() {
+        let (floors, ours) = seats.split_at(ROUND);
         let links: Vec<_> = floors.iter().map(|seat| seat.link(arena.net)).collect();
-        let mut floor_time = Samples::default();
-        floor_time.time(|| arena.floor.attach_all(&links))?;
-        let time = arena.attach_all(ours, AT_ONCE)?;
-        attached.extend_from_slice(ours);
         // The first round is for warming up.
-        if number > 0 {
-            floor.add(floor_time.median() / ROUND);
-            agent.add(time / ROUND);
+        if number == 1 {
+            (floor, agent) = Default::default();
         }
+        floor.time_each(ROUND, || arena.floor.attach_all(&links))?;
+        agent.time_each(ROUND, || arena.attach_all(ours, AT_ONCE).map(drop))?;
+        attached.extend_from_slice(ours);
     }
     arena.detach_all(&attached, 16)?;
     arena.finish()?;

@@ -9,6 +9,7 @@ mod cold;
 mod dhcp;
 mod docker;
 mod flight;
+mod grpc;
 mod load;
 mod macvlan;
 pub(crate) mod memory;
@@ -38,10 +39,11 @@ impl Length {
 pub(crate) type Row = (&'static str, fn(Length) -> Result<Vec<Line>>);
 
 /// All of them; those that leave the kernel a thousand links to delete come last.
-pub(crate) const ROWS: [Row; 13] = [
+pub(crate) const ROWS: [Row; 14] = [
     ("memory", memory::measure),
     ("attach", attach::measure),
     ("flight", flight::measure),
+    ("grpc", grpc::measure),
     ("cold", cold::measure),
     ("wait", wait::measure),
     ("docker", docker::measure),

@@ -1,0 +1,165 @@
+//! The floor behind gRPC: the same messages to the kernel, asked for by the same request as the agent is, of a server that does
+//! nothing else. What it takes is the least that an attach by gRPC can.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::stream::Empty;
+use pipewright_api::request::Attach;
+use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef};
+use pipewright_api::wire;
+use pipewright_api::wire::agent_client::AgentClient;
+use pipewright_api::wire::agent_server::{Agent, AgentServer};
+use pipewright_tests::Host;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::kernel::{Kernel, Link, Plug, open_netns};
+use super::dhcp;
+use crate::guests::{Net, Seat};
+
+/// The running process, and a connection to it. It is ended with this value.
+#[derive(Debug)]
+pub(crate) struct BehindGrpc {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl BehindGrpc {
+    /// Starts it in a host.
+    pub(crate) fn start(host: &Host) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut command = host.inside().command(std::env::current_exe()?)?;
+        command.arg("--serve-grpc").arg(folder.path().join("socket"));
+        let child = command.stdin(Stdio::null()).spawn()?;
+        Ok(Self { child, folder })
+    }
+
+    /// Connects, as soon as it is there.
+    pub(crate) async fn connect(&self) -> Result<AgentClient<Channel>> {
+        let path = self.folder.path().join("socket");
+        let until = Instant::now() + Duration::from_secs(10);
+        let endpoint = Endpoint::from_shared(format!("unix:{}", path.display()))?;
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => return Ok(AgentClient::new(channel)),
+                Err(error) if Instant::now() > until => return Err(error.into()),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+}
+
+impl Drop for BehindGrpc {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("the floor's server does not end: {error}");
+        }
+    }
+}
+
+/// One attach, from the request to its answer.
+pub(crate) async fn attach(client: &AgentClient<Channel>, seat: &Seat, net: Net) -> Result<()> {
+    let asked = Attach { request_id: Uuid::new_v4(), spec: seat.spec(net)?, dry_run: false };
+    client.clone().attach(wire::AttachRequest::from(asked)).await?;
+    Ok(())
+}
+
+/// Serves until it is killed.
+pub(crate) fn serve(path: &Path) -> Result<()> {
+    let kernel = Mutex::new(Kernel::open()?);
+    // What blocks, blocks for less than it would take to wake another thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let connections = UnixListenerStream::new(UnixListener::bind(path)?);
+        let service = AgentServer::new(Bare(kernel));
+        Ok(Server::builder().add_service(service).serve_with_incoming(connections).await?)
+    })
+}
+
+struct Bare(Mutex<Kernel>);
+
+impl Bare {
+    fn make(&self, asked: &Attach) -> Result<()> {
+        let mut kernel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = link(asked)?;
+        let netns = open_netns(&link.netns)?;
+        kernel.plug(&link, &netns)?;
+        dhcp::configure(&mut kernel, &link, &netns)
+    }
+}
+
+fn link(asked: &Attach) -> Result<Link> {
+    let AttachmentSpec { guest, ifname, uplink, addressing, gateways, .. } = &asked.spec;
+    let GuestRef::NetnsName(name) = guest else { bail!("guest {guest} is no named namespace") };
+    let Addressing::Static(addresses) = addressing else { bail!("no address is asked for") };
+    let first = addresses.first().context("no address is asked for")?.net();
+    let (IpAddr::V4(address), Some(IpAddr::V4(gateway))) = (first.addr(), gateways.first()) else {
+        bail!("an address and a gateway of IPv4 are to be asked for");
+    };
+    let [_, _, c, d] = address.octets();
+    let number = u16::from_be_bytes([c, d]);
+    ensure!(number > 0, "the network's own address");
+    Ok(Link {
+        host_end: format!("grpc{number}"),
+        netns: format!("/run/netns/{name}"),
+        ifname: ifname.to_string(),
+        mac: [2, 0, 0, 1, c, d],
+        address: Some((address, first.prefix_len())),
+        gateway: Some(*gateway),
+        uplink: uplink.to_string(),
+        plug: Plug::LinuxBridge,
+    })
+}
+
+/// Whatever else is asked for.
+fn only_attach<T>() -> Result<T, Status> {
+    Err(Status::unimplemented("the floor only attaches"))
+}
+
+#[tonic::async_trait]
+impl Agent for Bare {
+    type WatchStream = Empty<Result<wire::WatchResponse, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<wire::AttachRequest>,
+    ) -> Result<Response<wire::AttachResponse>, Status> {
+        let asked = Attach::try_from(request.into_inner())?;
+        self.make(&asked).map_err(|error| Status::internal(format!("{error:#}")))?;
+        Ok(Response::new(wire::AttachResponse::default()))
+    }
+
+    async fn detach(
+        &self,
+        _: Request<wire::DetachRequest>,
+    ) -> Result<Response<wire::DetachResponse>, Status> {
+        only_attach()
+    }
+
+    async fn list(&self, _: Request<wire::ListRequest>) -> Result<Response<wire::ListResponse>, Status> {
+        only_attach()
+    }
+
+    async fn wait(&self, _: Request<wire::WaitRequest>) -> Result<Response<wire::WaitResponse>, Status> {
+        only_attach()
+    }
+
+    async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        only_attach()
+    }
+
+    async fn get_operation(
+        &self,
+        _: Request<wire::GetOperationRequest>,
+    ) -> Result<Response<wire::GetOperationResponse>, Status> {
+        only_attach()
+    }
+}
