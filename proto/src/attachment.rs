@@ -24,12 +24,16 @@ pub struct Attachment {
     /// The guest as it was found.
     pub guest: GuestIdentity,
     /// The host's end; `None` for a kind without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ifname: Option<LinkName>,
     /// The guest's link's MAC address; `None` for an IPoIB link, whose hardware address is of another kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddr>,
     /// Of the guest's link, and of its host's end; `None` for an IPoIB link, whose driver decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Mtu>,
     /// The fleet that wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetName>,
     /// When it was asked for.
     pub created_at: SystemTime,
@@ -39,18 +43,18 @@ pub struct Attachment {
     pub plan: Vec<String>,
     /// What the host shows now; not stored.
     #[serde(skip)]
-    pub observed: Option<ObservedLink>,
+    pub observed: Option<Box<ObservedLink>>,
     /// What an undo left behind.
     pub leftovers: Vec<String>,
     /// What the DHCP server gave.
-    #[serde(default)]
-    pub lease: Option<Lease>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Box<Lease>>,
     /// The guest at the other end, of a link between two.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<GuestIdentity>,
     /// What the DHCPv6 server gave.
-    #[serde(default)]
-    pub lease6: Option<Lease>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease6: Option<Box<Lease>>,
     /// What was added to it, and goes with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Traffic>,
@@ -62,7 +66,7 @@ pub struct Attachment {
     pub drift: Vec<Drift>,
     /// What of its container asked for it; `None` when a caller did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<Box<Origin>>,
 }
 
 /// Something of an attachment that somebody else changed.

@@ -54,14 +54,14 @@ fn attachment() -> Attachment {
         created_at: UNIX_EPOCH + Duration::from_secs(1_767_323_045),
         revision: 7,
         plan: vec!["ip link add pwabcdefghijkl type veth peer eth1".to_owned()],
-        observed: Some(ObservedLink {
+        observed: Some(Box::new(ObservedLink {
             present: true,
             operstate: "up".to_owned(),
             mtu: 1400,
             bridge: "ovs0".to_owned(),
             ofport: 3,
             ovs_error: String::new(),
-        }),
+        })),
         leftovers: Vec::new(),
         lease: None,
         peer: None,

@@ -68,7 +68,7 @@ impl<H: Host> Engine<H> {
         match record.attachment.state {
             State::Attached | State::Attaching => self.set_aside(&record, RESTARTED).await.map(drop),
             State::Incomplete | State::Detaching => {
-                self.remove(&record, record.request, None, None).await.map(drop)
+                self.remove(&record, record.request, None, None).await
             }
             State::Waiting | State::Detached => Ok(()),
         }

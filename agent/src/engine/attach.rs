@@ -12,14 +12,14 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::declared::Made;
+use crate::declared;
 use crate::dhcp::given::Family;
 use crate::engine::decided;
 use crate::engine::entered::Entered;
 use crate::engine::known::{Known, in_the_way};
-use crate::engine::operations::{Answer, Operation, fingerprint};
+use crate::engine::operations::{Answer, Done, Operation, fingerprint};
+use crate::engine::outcome::{Made, Outcome};
 use crate::engine::records::{Durable, Record, Write};
-use crate::engine::timetable::Errand;
 use crate::host::netns::Netns;
 use crate::host::{Host, Within, mark};
 use crate::kinds::{self, Derived};
@@ -59,24 +59,23 @@ impl<H: Host> Engine<H> {
         let engine = Arc::clone(self);
         let print = fingerprint.clone();
         let work = async move {
-            let _turn = engine.turns.acquire().await;
             let open = open_operation(wish.request, print);
-            let (record, created) = engine.make(&wish, Some(&open)).await?;
-            let attachment = Box::new(record.shown());
-            Ok(Answer::Attached { attachment, created })
+            let outcome = match engine.make(&wish, Some(&open)).await {
+                Ok(outcome) => outcome,
+                Err(failure) => return Done::from(Err(failure)),
+            };
+            let answer = Ok(Answer::Attached { attachment: outcome.shown(), created: outcome.made.created });
+            Done { answer, then: Some(Box::new(move || drop(outcome.finish(&engine)))) }
         };
-        match self.operations.answer(request_id, fingerprint, work).await? {
-            Answer::Attached { attachment, created } => Ok((*attachment, created)),
+        let carry = self.carry(&self.turns);
+        match self.operations.answer(request_id, fingerprint, work, carry).await? {
+            Answer::Attached { attachment, created } => Ok((Arc::unwrap_or_clone(attachment), created)),
             other => Err(super::list::strange_answer(&other)),
         }
     }
 
     /// Makes an attachment, or finds it made. Whatever is logged meanwhile says for whom.
-    pub(super) async fn make(
-        &self,
-        wish: &Wish,
-        open: Option<&Operation>,
-    ) -> Result<(Arc<Record>, bool), Failure> {
+    pub(super) async fn make(&self, wish: &Wish, open: Option<&Operation>) -> Result<Outcome, Failure> {
         let Wish { request, spec, .. } = wish;
         let span = tracing::info_span!(
             "attach",
@@ -86,32 +85,32 @@ impl<H: Host> Engine<H> {
             attachment = tracing::field::Empty
         );
         let begun = Instant::now();
-        let made = self.make_or_find(wish, open).instrument(span.clone()).await;
+        // On the heap, or whoever awaits this would move some ten kilobytes at each turn.
+        let made = Box::pin(self.make_or_find(wish, open)).instrument(span.clone()).await;
         let took = begun.elapsed();
-        let kind = made.as_ref().map_or(spec.kind, |(record, _)| record.attachment.spec.kind);
-        self.meters.attached(kind, made.as_ref().map(|(_, created)| *created), took);
-        span.in_scope(|| match &made {
-            Ok((_, true)) => tracing::info!(?took, "attached"),
-            Ok((_, false)) => tracing::debug!(?took, "attached already"),
-            Err(failure) => tell("attach", failure),
-        });
-        made
+        let kind = made.as_ref().map_or(spec.kind, |made| made.record.attachment.spec.kind);
+        self.meters.attached(kind, made.as_ref().map(|made| made.created), took);
+        match made {
+            Ok(made) => Ok(Outcome { made, span, took }),
+            Err(failure) => {
+                span.in_scope(|| tell("attach", &failure));
+                Err(failure)
+            }
+        }
     }
 
-    async fn make_or_find(
-        &self,
-        wish: &Wish,
-        open: Option<&Operation>,
-    ) -> Result<(Arc<Record>, bool), Failure> {
+    async fn make_or_find(&self, wish: &Wish, open: Option<&Operation>) -> Result<Made, Failure> {
         let mut attaching = self.kernel.turn_to_attach().await;
         let (entered, waiting) = loop {
             let mut entered = self.enter(&wish.spec).await?;
             match self.known(wish, &entered).await? {
                 Known::No => break (entered, None),
                 Known::Attached(known) => {
-                    let attachment = Box::new(known.shown());
-                    self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
-                    return Ok((known, false));
+                    let shown = open.is_some().then(|| Arc::new(known.shown()));
+                    if let Some(attachment) = shown.clone() {
+                        self.settle_answer(open, Answer::Attached { attachment, created: false }).await?;
+                    }
+                    return Ok(Made { record: known, shown, created: false, entered });
                 }
                 Known::Remains(record) => {
                     drop(attaching);
@@ -137,7 +136,7 @@ impl<H: Host> Engine<H> {
                 }
             }
         };
-        let Entered { guest, peer, locks: _locks, .. } = &entered;
+        let Entered { guest, peer, .. } = &entered;
         let (_waits, waiting) = waiting.unzip();
         let mut record = self.decide(wish, &entered, waiting.as_deref()).await?;
         let _uses = self
@@ -147,17 +146,17 @@ impl<H: Host> Engine<H> {
         if record.attachment.host_ifname.is_none() {
             record.netns_id = Some(self.number(&guest.netns, &wish.spec).await?);
         }
-        let (record, intent) = self.intend(record, open).await?;
+        let (record, shown, intent) = self.intend(record, open).await?;
         // Open vSwitch, DHCP servers and neighbours take their time, which deletions need not wait for.
         let is_quick = record.attachment.spec.kind == Some(Kind::LinuxBridge)
             && !record.plan.iter().any(Step::asks_the_network);
         let attaching = is_quick.then_some(attaching);
-        let peer = peer.as_ref().map(|(peer, _)| &peer.netns);
-        let taken = self.host.take(Within { guest: Some(&guest.netns), peer }, &record.plan).await;
+        let within = Within { guest: Some(&guest.netns), peer: peer.as_ref().map(|(peer, _)| &peer.netns) };
+        let taken = self.host.take(within, &record.plan).await;
         drop(attaching);
         match taken {
-            Ok(()) => match self.settle(&record, open, intent).await {
-                Ok(record) => Ok((record, true)),
+            Ok(()) => match self.settle(&record, open, shown, intent).await {
+                Ok((record, shown)) => Ok(Made { record, shown, created: true, entered }),
                 Err(unwritten) => {
                     drop(_uses);
                     Err(self.forgo(&record, &guest.netns, unwritten).await)
@@ -212,7 +211,7 @@ impl<H: Host> Engine<H> {
         let follow = entered.follow(&wish.spec)?;
         let decision = kinds::plan(&wanted, &ground, derived)?;
         if let Some(origin) = &wish.origin {
-            let made = Made { kind: decision.kind, is_bridge_missing: ground.is_bridge_missing() };
+            let made = declared::Made { kind: decision.kind, is_bridge_missing: ground.is_bridge_missing() };
             self.labels.permit(origin, &wish.spec, Some(made))?;
         }
         let mut record = decided::record(id, wish, guest, far, decision);
@@ -228,15 +227,16 @@ impl<H: Host> Engine<H> {
         &self,
         record: Record,
         open: Option<&Operation>,
-    ) -> Result<(Arc<Record>, Durable), Failure> {
+    ) -> Result<(Arc<Record>, Option<Arc<Attachment>>, Durable), Failure> {
         let record = self.shelf.claim(record, None)?;
         if record.attachment.host_ifname.is_none() {
             self.without_host_end.notify_one();
         }
+        let shown = open.map(|_| Arc::new(Attachment { state: State::Attached, ..record.shown() }));
         let mut writes = vec![Write::Attachment(Arc::clone(&record))];
-        writes.extend(expecting(open, made(&record)));
+        writes.extend(shown.clone().and_then(|shown| expecting(open, made(shown))));
         match self.records.begin(&writes).await {
-            Ok(intent) => Ok((record, intent)),
+            Ok(intent) => Ok((record, shown, intent)),
             Err(failure) => {
                 self.step_back(&record, Vec::new(), Some(failure.message()));
                 Err(failure)
@@ -244,13 +244,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Writes the outcome.
+    /// Writes the outcome, and with it what the caller is shown, which is what was expected but for what only came to be.
     async fn settle(
         &self,
         record: &Record,
         open: Option<&Operation>,
+        shown: Option<Arc<Attachment>>,
         intent: Durable,
-    ) -> Result<Arc<Record>, Failure> {
+    ) -> Result<(Arc<Record>, Option<Arc<Attachment>>), Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Attached;
         record.waits_since = None;
@@ -260,18 +261,12 @@ impl<H: Host> Engine<H> {
         let cause = record.follows.then_some(STARTED);
         record.follows = record.attachment.spec.follow == Some(Follow::Restarts);
         let record = self.shelf.put(record, cause);
-        if record.follows {
-            self.following.send_replace(());
-        }
+        let shown =
+            shown.map(|shown| Arc::new(Attachment { plan: shown.plan.clone(), ..record.attachment.clone() }));
         let mut writes = vec![Write::Attachment(Arc::clone(&record))];
-        writes.extend(answered(open, made(&record)));
+        writes.extend(shown.clone().and_then(|shown| answered(open, made(shown))));
         self.records.finish(&writes, intent).await?;
-        for lease in &record.leases {
-            self.timetable.at((record.attachment.id, Errand::Lease(lease.family())), lease.renew_at());
-        }
-        self.announce_later(&record);
-        self.drift.made(&record);
-        Ok(record)
+        Ok((record, shown))
     }
 
     /// Records the answer of a request that changed nothing.
@@ -306,9 +301,8 @@ pub(super) fn open_operation(id: Uuid, fingerprint: String) -> Operation {
     Operation { id, fingerprint, started_at: SystemTime::now(), answer: None, expected: None }
 }
 
-fn made(record: &Record) -> Answer {
-    let attachment = Attachment { state: State::Attached, ..record.shown() };
-    Answer::Attached { attachment: Box::new(attachment), created: true }
+fn made(attachment: Arc<Attachment>) -> Answer {
+    Answer::Attached { attachment, created: true }
 }
 
 /// The request with the answer that it gets when all goes well.

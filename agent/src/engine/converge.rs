@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::engine::attach::{Wish, answered, open_operation};
-use crate::engine::operations::{Answer, fingerprint};
+use crate::engine::operations::{Answer, fingerprint, on_a_task};
 use crate::engine::records::{Record, SwitchRecord};
 use crate::engine::switch::vlans;
 use crate::host::Host;
@@ -54,7 +54,7 @@ impl<H: Host> Engine<H> {
             engine.records.settle(answered(Some(&open), answer.clone()).into_iter().collect()).await?;
             Ok(answer)
         };
-        match self.operations.answer(request_id, fingerprint, work).await? {
+        match self.operations.answer(request_id, fingerprint, work, on_a_task).await? {
             Answer::Applied(changes) => Ok(changes),
             other => Err(super::list::strange_answer(&other)),
         }
@@ -87,12 +87,14 @@ impl<H: Host> Engine<H> {
             Todo::MakeSwitch { spec, .. } => self.make_switch(fleet, spec).await,
             Todo::RefuseSwitch { failure, .. } => Err(failure.clone()),
             Todo::RemoveSwitch(record) => self.remove_switch(record).await,
-            Todo::Attach(spec) => self.make(&make(spec), None).await.map(|_| ()),
+            Todo::Attach(spec) => {
+                self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
+            }
             Todo::Replace(record, spec) => {
                 self.take_out(record.attachment.id, request, None).await?;
-                self.make(&make(spec), None).await.map(|_| ())
+                self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
             }
-            Todo::Detach(record) => self.take_out(record.attachment.id, request, None).await.map(|_| ()),
+            Todo::Detach(record) => self.take_out(record.attachment.id, request, None).await.map(drop),
         }
     }
 
@@ -118,10 +120,10 @@ impl<H: Host> Engine<H> {
             match place.map(|place| records.swap_remove(place)) {
                 None => todo.push(Todo::Attach(Box::new(wanted.clone()))),
                 Some(record)
-                    if record.asked == *wanted
+                    if *record.asked == *wanted
                         && record.attachment.state == State::Attached
                         && self.is_plugged(&record, &links) => {}
-                Some(record) if record.asked == *wanted && record.attachment.state == State::Waiting => {
+                Some(record) if *record.asked == *wanted && record.attachment.state == State::Waiting => {
                     // One whose guest does not run comes when that does.
                     if self.guests.find(&wanted.guest).await.is_ok() {
                         todo.push(Todo::Attach(Box::new(wanted.clone())));
@@ -209,7 +211,7 @@ impl Todo {
             }
             Self::Attach(spec) => (ChangeAction::Create, link(spec), plugged(spec)),
             Self::Replace(record, spec) => {
-                let detail = match record.asked == **spec {
+                let detail = match *record.asked == **spec {
                     true => format!("{}, which was changed meanwhile", plugged(spec)),
                     false => format!("{} → {}", plugged(&record.asked), plugged(spec)),
                 };

@@ -75,11 +75,11 @@ pub(super) fn record(
         traffic: Vec::new(),
         waiting: String::new(),
         drift: Vec::new(),
-        origin: wish.origin.clone(),
+        origin: wish.origin.clone().map(Box::new),
     };
     Record {
         attachment,
-        asked,
+        asked: Arc::new(asked),
         plan: Arc::new(plan),
         request: wish.request,
         netns_id: None,
@@ -96,7 +96,7 @@ pub(super) fn record(
 pub(super) fn go_on(record: &mut Record, before: &Record) {
     let Attachment { spec, created_at, traffic, .. } = &mut record.attachment;
     // How its guests are called is the caller's choice; by which id they were found now is not.
-    record.asked.clone_from(&before.asked);
+    record.asked = Arc::clone(&before.asked);
     spec.guest.clone_from(&before.asked.guest);
     spec.uplink.clone_from(&before.asked.uplink);
     *created_at = before.attachment.created_at;

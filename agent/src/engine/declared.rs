@@ -133,7 +133,7 @@ impl<H: Host> Engine<H> {
         }
         let open = open_operation(request, fingerprint(&("declared", &spec))?);
         let wish = Wish { request, spec, fleet: None, again: None, origin: Some(origin.clone()) };
-        let (record, is_new) = self.make(&wish, Some(&open)).await?;
+        let (record, is_new) = self.make(&wish, Some(&open)).await?.finish(self);
         if is_new {
             self.meters.labelled("attached");
             let id = record.attachment.id;
@@ -207,7 +207,7 @@ impl Record {
     fn is_said_by(&self, guest: &GuestIdentity, origin: &Origin) -> bool {
         let near = self.near();
         let is_its_own = near.was.id == guest.id || self.attachment.state == State::Waiting;
-        self.attachment.origin.as_ref() == Some(origin)
+        self.attachment.origin.as_deref() == Some(origin)
             && is_its_own
             && near.is(guest.runtime, &guest.id, &guest.name)
     }

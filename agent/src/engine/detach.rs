@@ -37,11 +37,10 @@ impl<H: Host> Engine<H> {
         let engine = Arc::clone(self);
         let print = fingerprint.clone();
         let work = async move {
-            let _turn = engine.exits.acquire().await;
             let open = open_operation(request_id, print);
             engine.detach_all(&target, &open).await.map(Answer::Detached)
         };
-        match self.operations.answer(request_id, fingerprint, work).await? {
+        match self.operations.answer(request_id, fingerprint, work, self.carry(&self.exits)).await? {
             Answer::Detached(attachments) => Ok(attachments),
             other => Err(super::list::strange_answer(&other)),
         }
@@ -56,30 +55,34 @@ impl<H: Host> Engine<H> {
         let mut gone = Vec::new();
         let mut failed = None;
         for record in others {
+            let attachment = detached(record);
             match self.take_out(record.attachment.id, open.id, None).await {
-                Ok(attachment) => gone.extend(attachment),
+                Ok(is_done) => gone.extend(is_done.then_some(attachment)),
                 Err(failure) => failed = Some(failure),
             }
         }
         // The answer is written together with the last outcome, unless it is a failure, which may be asked again.
-        let all = gone.iter().cloned().chain([detached(last)]).collect();
-        let answer = failed.is_none().then_some((open, Answer::Detached(all)));
-        gone.extend(self.take_out(last.attachment.id, open.id, answer).await?);
+        let before = gone.len();
+        gone.push(detached(last));
+        let answer = failed.is_none().then(|| (open, Answer::Detached(gone.clone())));
+        if !self.take_out(last.attachment.id, open.id, answer).await? {
+            gone.truncate(before);
+        }
         failed.map_or(Ok(gone), Err)
     }
 
-    /// Takes one attachment out under its guest's lock; `None` when it was gone by then.
+    /// Takes one attachment out under its guest's lock; false when it was gone by then.
     pub(super) async fn take_out(
         &self,
         id: Uuid,
         request: Uuid,
         answer: Option<(&Operation, Answer)>,
-    ) -> Result<Option<Attachment>, Failure> {
-        let Some((_lock, record)) = self.hold(id).await else { return Ok(None) };
+    ) -> Result<bool, Failure> {
+        let Some((_lock, record)) = self.hold(id).await else { return Ok(false) };
         if let Some(declined) = declined(&record) {
             self.records.settle(vec![declined]).await?;
         }
-        self.remove(&record, request, None, answer).await.map(Some)
+        self.remove(&record, request, None, answer).await.map(|()| true)
     }
 
     /// The attachment with the locks of its guests, of those that it has then; `None` when it was gone by then.
@@ -102,15 +105,16 @@ impl<H: Host> Engine<H> {
         request: Uuid,
         cause: Option<&str>,
         answer: Option<(&Operation, Answer)>,
-    ) -> Result<Attachment, Failure> {
+    ) -> Result<(), Failure> {
         let Attachment { id, spec, .. } = &record.attachment;
         let span = tracing::info_span!("detach", %request, guest = %spec.guest, ifname = %spec.ifname, attachment = %id);
         let begun = Instant::now();
-        let removed = self.undo_wholly(record, request, cause, answer).instrument(span.clone()).await;
+        let removed =
+            Box::pin(self.undo_wholly(record, request, cause, answer)).instrument(span.clone()).await;
         let took = begun.elapsed();
-        self.meters.detached(removed.as_ref().map(drop), took);
+        self.meters.detached(removed.as_ref().map(|&()| ()), took);
         span.in_scope(|| match &removed {
-            Ok(_) => tracing::info!(?took, cause, "detached"),
+            Ok(()) => tracing::info!(?took, cause, "detached"),
             Err(failure) => tell("detach", failure),
         });
         removed
@@ -122,15 +126,17 @@ impl<H: Host> Engine<H> {
         request: Uuid,
         cause: Option<&str>,
         answer: Option<(&Operation, Answer)>,
-    ) -> Result<Attachment, Failure> {
+    ) -> Result<(), Failure> {
         let mut record = record.clone();
         record.attachment.state = State::Detaching;
         record.request = request;
         let (open, answer) = answer.unzip();
-        let mut writes = vec![Write::Attachment(Arc::new(record.clone()))];
+        let record = Arc::new(record);
+        let mut writes = vec![Write::Attachment(Arc::clone(&record))];
         writes.extend(answer.clone().and_then(|answer| expecting(open, answer)));
         let intent = self.records.begin(&writes).await?;
-        let record = self.shelf.put(record, cause);
+        drop(writes);
+        let record = self.shelf.put(Arc::unwrap_or_clone(record), cause);
         let id = record.attachment.id;
         let guest = self.reopen(&record).await;
         let is_plugged = record.attachment.spec.kind == Some(Kind::LinuxBridge);
@@ -144,7 +150,7 @@ impl<H: Host> Engine<H> {
             self.shelf.remove(id, cause);
             self.timetable.forget(id);
             self.drift.forget(id);
-            return Ok(detached(&record));
+            return Ok(());
         }
         let mut record = (*record).clone();
         record.attachment.state = State::Incomplete;

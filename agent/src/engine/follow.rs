@@ -106,14 +106,14 @@ impl<H: Host> Engine<H> {
         if *self.stopping.borrow() {
             return;
         }
-        let mut spec = AttachmentSpec { guest: container_by_id(near), ..record.asked.clone() };
+        let mut spec = AttachmentSpec { guest: container_by_id(near), ..(*record.asked).clone() };
         if let Some(far) = far {
             spec.uplink = Uplink::Guest(container_by_id(far));
         }
         let fleet = record.attachment.fleet.clone();
-        let origin = record.attachment.origin.clone();
+        let origin = record.attachment.origin.as_deref().cloned();
         let wish = Wish { request: record.request, spec, fleet, again: Some(id), origin };
-        match self.make(&wish, None).await {
+        match self.make(&wish, None).await.map(|outcome| outcome.finish(self)) {
             Ok((_, true)) => self.meters.followed("attached"),
             // A caller was faster.
             Ok((_, false)) => {}

@@ -78,7 +78,7 @@ impl Record {
             return true;
         }
         wish.again.is_none()
-            && decided::asked_again(&wish.spec, self) == self.asked
+            && decided::asked_again(&wish.spec, self) == *self.asked
             && self.attachment.fleet == wish.fleet
     }
 }

@@ -169,8 +169,8 @@ impl Record {
     pub(super) fn hold(&mut self, family: Family, lease: Option<Given>) {
         let shown = lease.as_ref().map(|lease| lease.shown(now(), SystemTime::now()));
         match family {
-            Family::V4 => self.attachment.lease = shown,
-            Family::V6 => self.attachment.lease6 = shown,
+            Family::V4 => self.attachment.lease = shown.map(Box::new),
+            Family::V6 => self.attachment.lease6 = shown.map(Box::new),
         }
         self.leases.retain(|lease| lease.family() != family);
         self.leases.extend(lease);

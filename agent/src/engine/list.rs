@@ -54,7 +54,9 @@ impl<H: Host> Engine<H> {
                 // By the wall clock as it is now; somebody may have set it since.
                 let shown = |family| Some(record.lease(family)?.shown(now(), SystemTime::now()));
                 let (lease, lease6) = (shown(Family::V4), shown(Family::V6));
-                Attachment { observed: Some(observed), lease, lease6, ..record.shown() }
+                let (observed, lease, lease6) =
+                    (Some(Box::new(observed)), lease.map(Box::new), lease6.map(Box::new));
+                Attachment { observed, lease, lease6, ..record.shown() }
             })
             .collect();
         Ok(Page { listing: Listing { attachments, revision }, next })

@@ -21,7 +21,7 @@ use crate::declared::Policy;
 use crate::engine::board::Board;
 use crate::engine::drift::{Drifts, Keeping};
 use crate::engine::locks::Locks;
-use crate::engine::operations::Operations;
+use crate::engine::operations::{Operations, Work, on_a_task};
 use crate::engine::records::{Loaded, Records};
 use crate::engine::shelf::Shelf;
 use crate::engine::timetable::Timetable;
@@ -54,6 +54,7 @@ mod list;
 pub mod locks;
 mod lost;
 pub mod operations;
+mod outcome;
 mod parent;
 mod readings;
 pub mod records;
@@ -89,9 +90,9 @@ pub struct Engine<H> {
     operations: Operations,
     shelf: Shelf,
     locks: Locks,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Apart, because a detach mostly waits for the kernel, and attaches must not wait for that.
-    exits: Semaphore,
+    exits: Arc<Semaphore>,
     /// Removals, whoever asks, of links that are in linux bridges.
     unplugging: Semaphore,
     /// Exchanges with DHCP servers.
@@ -168,8 +169,8 @@ impl<H: Host> Engine<H> {
             records,
             shelf: Shelf::new(loaded.generation),
             locks: Locks::default(),
-            turns: Semaphore::new(AT_ONCE as usize),
-            exits: Semaphore::new(AT_ONCE as usize),
+            turns: Arc::new(Semaphore::new(AT_ONCE as usize)),
+            exits: Arc::new(Semaphore::new(AT_ONCE as usize)),
             unplugging: Semaphore::new(UNPLUGGED_AT_ONCE),
             keeping: Semaphore::new(leases::AT_ONCE),
             announcing: Semaphore::new(errands::AT_ONCE),
@@ -195,6 +196,19 @@ impl<H: Host> Engine<H> {
         Ok(engine)
     }
 
+    /// Has a thread carry work that mostly waits for the kernel, when it is its turn.
+    fn carry(&self, turns: &Arc<Semaphore>) -> impl FnOnce(Work) + use<H> {
+        let (kernel, turns) = (self.kernel.clone(), Arc::clone(turns));
+        move |work| match Arc::clone(&turns).try_acquire_owned() {
+            Ok(turn) => kernel.carry(with(turn, work)),
+            Err(_) => on_a_task(Box::pin(async move {
+                // Never closed.
+                let turn = turns.acquire_owned().await;
+                kernel.carry(with(turn, work));
+            })),
+        }
+    }
+
     /// Takes no more mutations, and returns when those under way are answered.
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
@@ -211,4 +225,10 @@ impl<H: Host> Engine<H> {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         }
     }
+}
+
+/// Work that holds something until its end.
+async fn with<T>(held: T, work: Work) {
+    work.await;
+    drop(held);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -41,7 +42,7 @@ pub enum Answer {
     /// Of Attach.
     Attached {
         /// As it was then.
-        attachment: Box<Attachment>,
+        attachment: Arc<Attachment>,
         /// False when it was there already.
         created: bool,
     },
@@ -62,6 +63,34 @@ pub enum Answer {
     Failed(Failure),
     /// The agent died over it, and nobody was told anything. Nothing of it is left, so it may be asked again.
     Interrupted,
+}
+
+/// The work of a request, for whoever has it go on by itself.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The end of the work of a request.
+pub struct Done {
+    /// What the caller is told.
+    pub answer: Result<Answer, Failure>,
+    /// What is done when the caller is told.
+    pub then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Done").field("answer", &self.answer).finish_non_exhaustive()
+    }
+}
+
+impl From<Result<Answer, Failure>> for Done {
+    fn from(answer: Result<Answer, Failure>) -> Self {
+        Self { answer, then: None }
+    }
+}
+
+/// Has it go on as a task of the runtime.
+pub fn on_a_task(work: Work) {
+    tokio::spawn(work);
 }
 
 /// What a request asks, in short.
@@ -99,15 +128,21 @@ impl Operations {
         Self { records, running: Arc::default() }
     }
 
-    /// Answers a request: from the record, from the one being worked on, or by doing `work` on a task of its own.
+    /// Answers a request: from the record, from the one being worked on, or by doing `work`, which `begin` has go on by itself.
     ///
     /// # Errors
     /// SPEC_DIFFERS when the id was used for something else, STOPPING, or what `work` fails with.
-    pub async fn answer<F>(&self, id: Uuid, fingerprint: String, work: F) -> Result<Answer, Failure>
+    pub async fn answer<F>(
+        &self,
+        id: Uuid,
+        fingerprint: String,
+        work: F,
+        begin: impl FnOnce(Work),
+    ) -> Result<Answer, Failure>
     where
-        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+        F: Future<Output: Into<Done>> + Send + 'static,
     {
-        let mut result = match self.join_or_begin(id, fingerprint, work)? {
+        let mut result = match self.join_or_begin(id, fingerprint, work, begin)? {
             Entry::Answered(answer) => return answer_of(answer),
             Entry::Running(result) => result,
         };
@@ -123,9 +158,15 @@ impl Operations {
         }
     }
 
-    fn join_or_begin<F>(&self, id: Uuid, fingerprint: String, work: F) -> Result<Entry, Failure>
+    fn join_or_begin<F>(
+        &self,
+        id: Uuid,
+        fingerprint: String,
+        work: F,
+        begin: impl FnOnce(Work),
+    ) -> Result<Entry, Failure>
     where
-        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+        F: Future<Output: Into<Done>> + Send + 'static,
     {
         let mut board = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = board.requests.get(&id) {
@@ -146,12 +187,15 @@ impl Operations {
         let running = Running { fingerprint, started_at: SystemTime::now(), result: result.clone() };
         board.requests.insert(id, running);
         let board = Arc::clone(&self.running);
-        tokio::spawn(async move {
+        begin(Box::pin(async move {
             // Dropped when the work is done or panics, so that no request stays on the board for ever.
-            let _listed = Listed { id, board };
-            let outcome = work.await;
-            let _ = publish.send(Some(outcome));
-        });
+            let listed = Listed { id, board };
+            let Done { answer, then } = work.await.into();
+            // Nobody may be waiting for it any more.
+            let _unheard = publish.send(Some(answer));
+            drop(listed);
+            then.into_iter().for_each(|then| then());
+        }));
         Ok(Entry::Running(result))
     }
 

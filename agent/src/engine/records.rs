@@ -141,7 +141,7 @@ impl Records {
             .max_journaling_size(1 << 26)
             .open()
             .map_err(broken)?;
-        let small = || KeyspaceCreateOptions::default().max_memtable_size(1 << 20);
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(1 << 19);
         let table = |name: &str| db.keyspace(name, small).map_err(broken);
         let tables = Tables {
             attachments: table("attachments")?,
@@ -334,7 +334,11 @@ impl Tables {
 }
 
 fn json<T: Serialize>(record: &T) -> fjall::Result<Vec<u8>> {
-    serde_json::to_vec(record).map_err(|error| fjall::Error::Io(error.into()))
+    /// Most records fit.
+    const LENGTH: usize = 3 << 10;
+    let mut bytes = Vec::with_capacity(LENGTH);
+    serde_json::to_writer(&mut bytes, record).map_err(|error| fjall::Error::Io(error.into()))?;
+    Ok(bytes)
 }
 
 /// Writes outcomes, as many as wait in one go.

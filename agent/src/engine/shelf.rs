@@ -295,6 +295,10 @@ impl Inner {
     fn put(&mut self, mut record: Record, cause: Option<&str>) -> Arc<Record> {
         self.revision += 1;
         record.attachment.revision = self.revision;
+        // A plan grows step by step, and by half of what it needs too far. One that is shared was put up before.
+        if let Some(plan) = Arc::get_mut(&mut record.plan) {
+            plan.shrink_to_fit();
+        }
         let record = Arc::new(record);
         if let Some(before) = self.attachments.get(&record.attachment.id).cloned() {
             self.forget(&before);

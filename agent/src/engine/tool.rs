@@ -10,7 +10,7 @@ use pipewright_api::tool::{Ran, ToolLine};
 
 use super::Engine;
 use crate::engine::attach::open_operation;
-use crate::engine::operations::{Answer, fingerprint};
+use crate::engine::operations::{Answer, fingerprint, on_a_task};
 use crate::engine::records::Write;
 use crate::guests::Guest;
 use crate::host::Host;
@@ -58,7 +58,7 @@ impl<H: Host> Engine<H> {
             engine.settle_answer(Some(&open), answer.clone()).await?;
             Ok(answer)
         };
-        match self.operations.answer(request_id, fingerprint, work).await? {
+        match self.operations.answer(request_id, fingerprint, work, on_a_task).await? {
             Answer::Ran(ran) => Ok(ran),
             other => Err(super::list::strange_answer(&other)),
         }

@@ -13,7 +13,7 @@ use pipewright_api::traffic::{LinkTraffic, Traffic, TrafficChanged};
 
 use super::Engine;
 use crate::engine::attach::{answered, open_operation};
-use crate::engine::operations::{Answer, Operation, fingerprint};
+use crate::engine::operations::{Answer, Operation, fingerprint, on_a_task};
 use crate::engine::records::{Record, Write};
 use crate::host::Host;
 use crate::host::netns::Netns;
@@ -84,7 +84,7 @@ impl<H: Host> Engine<H> {
                 }
             }
         };
-        match self.operations.answer(request_id, fingerprint, work).await? {
+        match self.operations.answer(request_id, fingerprint, work, on_a_task).await? {
             Answer::Traffic { attachment, is_changed } => {
                 Ok(TrafficChanged { attachment: attachment.map(|attachment| *attachment), is_changed })
             }

@@ -186,7 +186,7 @@ impl Kernel {
         sought: Sought,
     ) -> io::Result<GuestFacts> {
         let (ifname, uplink) = (ifname.clone(), uplink.cloned());
-        let visit = self.visit(Some(guest))?;
+        let visit = self.visit(Some(guest));
         Ok(visit.ask(move |run| look(run, &ifname, uplink.as_ref(), sought)).await??)
     }
 
@@ -197,7 +197,7 @@ impl Kernel {
     pub async fn link_state(&self, guest: &Netns, ifname: &LinkName) -> io::Result<GuestLinkState> {
         self.netns_id(guest).await?;
         let ifname = ifname.clone();
-        guest.run(move || Ok(link_state(&mut Requests::open()?, &ifname)?)).await
+        self.inner.threads.run_in(guest, move || Ok(link_state(&mut Requests::open()?, &ifname)?)).await
     }
 
     /// Has the guest's kernel ask its default gateways over a link for their MAC addresses. The answer shows in
@@ -217,7 +217,7 @@ impl Kernel {
             }
             Ok(())
         };
-        guest.run(visit).await
+        self.inner.threads.run_in(guest, visit).await
     }
 
     /// Links of guests, each given by the number of its namespace in the host's ([`Kernel::netns_id`]). `None` for what is

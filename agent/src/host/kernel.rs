@@ -15,7 +15,8 @@ use crate::host::link;
 use crate::host::netlink::{KernelError, Requests};
 use crate::host::netns::{self, Netns};
 use crate::host::sole::Sole;
-use crate::host::visit::{Visit, Visitors, Whither};
+use crate::host::threads::Threads;
+use crate::host::visit::{Visit, Whither};
 use crate::host::watch::{LinkEvent, Watch};
 use crate::host::way::Way;
 use crate::host::{Refused, Within, mark, sysctl};
@@ -43,7 +44,7 @@ pub(super) struct Inner {
     guest_watch: GuestWatch,
     pub(super) leases: Leases,
     pub(super) step_times: StepTimes,
-    pub(super) visitors: Visitors,
+    pub(super) threads: Threads,
     sole: Sole,
 }
 
@@ -110,7 +111,7 @@ impl Kernel {
             guest_watch: GuestWatch::default(),
             leases: Leases::default(),
             step_times: StepTimes::default(),
-            visitors: Visitors::new(),
+            threads: Threads::new()?,
             sole: Sole::claim()?,
         };
         delete_doomed(&inner.sockets)?;
@@ -128,7 +129,7 @@ impl Kernel {
         steps: Vec<Step>,
     ) -> Result<(), Refused> {
         let Within { guest, peer } = within.into();
-        self.take_on(|| self.visit(guest), peer, steps).await
+        self.take_on(self.visit(guest), peer, steps).await
     }
 
     /// Takes steps that would be taken in a guest in the host itself.
@@ -136,15 +137,10 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::take`].
     pub(super) async fn take_in_host(&self, steps: Vec<Step>) -> Result<(), Refused> {
-        self.take_on(|| Visit::begin(&self.inner, Whither::Host), None, steps).await
+        self.take_on(Visit::begin(&self.inner, Whither::Host), None, steps).await
     }
 
-    async fn take_on(
-        &self,
-        visit: impl FnOnce() -> io::Result<Visit> + Send,
-        peer: Option<&Netns>,
-        steps: Vec<Step>,
-    ) -> Result<(), Refused> {
+    async fn take_on(&self, visit: Visit, peer: Option<&Netns>, steps: Vec<Step>) -> Result<(), Refused> {
         let Some(first) = steps.first().map(ToString::to_string) else { return Ok(()) };
         let refused = |KernelError { errno, text }: KernelError| Refused {
             index: 0,
@@ -157,19 +153,23 @@ impl Kernel {
             true => Some(Netns::own().map_err(died)?),
             false => peer.cloned(),
         };
-        let visit = visit().map_err(died)?;
         // What is logged on the way tells of which attachment it is.
         let span = Span::current();
         let taken = visit.ask(move |run| span.in_scope(|| run.take(far, way, &steps)));
         taken.await.map_err(died)?
     }
 
-    /// The visit to the guest that is under way, or a new one; without a guest, a thread in the host.
-    pub(super) fn visit(&self, guest: Option<&Netns>) -> io::Result<Visit> {
+    /// The visit to the guest that is under way, or a new one; without a guest, one to nowhere.
+    pub(super) fn visit(&self, guest: Option<&Netns>) -> Visit {
         match guest {
             Some(guest) => guest.visit(|| Visit::begin(&self.inner, Whither::Guest(guest.without_visit()))),
             None => Visit::begin(&self.inner, Whither::Nowhere),
         }
+    }
+
+    /// Has a thread of its own carry an operation to its end. To be called in a tokio runtime.
+    pub fn carry(&self, operation: impl Future<Output = ()> + Send + 'static) {
+        self.inner.threads.carry(operation);
     }
 
     /// Whether no other agent was in the host's network namespace when this one started. Two with records of their own do
@@ -183,7 +183,7 @@ impl Kernel {
         &self.inner.step_times
     }
 
-    /// Does something in a guest, on a thread of its own; see [`Netns::run`].
+    /// Does something in a guest.
     ///
     /// # Errors
     /// EPERM when the namespace is the host's own; what `job` says.
@@ -197,7 +197,7 @@ impl Kernel {
             true => Err(io::Error::from_raw_os_error(libc::EPERM)),
             false => job(),
         };
-        guest.run(job).await
+        self.inner.threads.run_in(guest, job).await
     }
 
     /// To be held while something is attached, from the first look on. It is there after the deletions whose turn it is; others
@@ -218,7 +218,7 @@ impl Kernel {
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN; ENOPROTOOPT on kernels before 5.14.
     pub async fn cookie(&self, guest: &Netns) -> io::Result<u64> {
-        let visit = self.visit(Some(guest))?;
+        let visit = self.visit(Some(guest));
         Ok(visit.ask(|run| run.entered().map(|guest| guest.cookie)).await??)
     }
 
@@ -250,13 +250,13 @@ impl Kernel {
         question: impl FnOnce(&mut Requests) -> Result<T, KernelError> + Send + 'static,
     ) -> io::Result<T> {
         let inner = self.inner.clone();
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = move || {
             let mut requests = inner.sockets.take()?;
             let result = question(&mut requests);
             inner.sockets.put_back(requests);
             Ok(result?)
-        });
-        asked.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
+        self.inner.threads.run(asked).await
     }
 }
 

@@ -50,6 +50,7 @@ pub mod survey;
 pub mod sys;
 mod sysctl;
 mod take;
+mod threads;
 pub mod tool;
 mod traffic;
 mod verify;

@@ -1,22 +1,19 @@
 //! Network namespaces: how to open one, and to tell it from every other.
 //!
-//! A number of an inode names a namespace only while it lives, and so does a pid; the cookie is never reused. Whatever
-//! must happen inside happens on a thread that enters and then ends: a thread that came back could be left in the wrong
-//! one, and one of a pool would take its next job there.
+//! A number of an inode names a namespace only while it lives, and so does a pid; the cookie is never reused. Who goes inside
+//! is in `threads`.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tokio::sync::oneshot;
 
 use crate::host::sys;
 use crate::host::visit::Visit;
@@ -28,7 +25,7 @@ const NSFS: u64 = 0x6e73_6673;
 #[derive(Debug, Clone)]
 pub struct Netns {
     fd: Arc<OwnedFd>,
-    /// The thread that is inside, once there is one.
+    /// What is open of it, once something is.
     visit: Arc<Mutex<Option<Visit>>>,
 }
 
@@ -102,7 +99,7 @@ impl Netns {
         Ok(Self { fd: Arc::new(fd), visit: Arc::default() })
     }
 
-    /// Moves the calling thread into the namespace. Only for threads that end soon after; see [`Netns::run`].
+    /// Moves the calling thread into the namespace. Only for threads that end soon after, and those that come home (`threads`).
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN.
@@ -111,39 +108,13 @@ impl Netns {
     }
 
     /// The visit that is under way, or one that begins now. It ends with this value and its clones.
-    ///
-    /// # Errors
-    /// What `begin` says.
-    pub(super) fn visit(&self, begin: impl FnOnce() -> io::Result<Visit>) -> io::Result<Visit> {
-        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
-        match visit.as_ref().filter(|visit| !visit.is_over()) {
-            Some(visit) => Ok(visit.clone()),
-            None => Ok(visit.insert(begin()?).clone()),
-        }
+    pub(super) fn visit(&self, begin: impl FnOnce() -> Visit) -> Visit {
+        self.visit.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(begin).clone()
     }
 
-    /// The same namespace, for a thread that visits it.
+    /// The same namespace, for its visit to keep.
     pub(super) fn without_visit(&self) -> Self {
         Self { fd: Arc::clone(&self.fd), visit: Arc::default() }
-    }
-
-    /// Does something inside, on a thread of its own. What `job` leaves to its end is closed after the answer.
-    ///
-    /// # Errors
-    /// EPERM without CAP_SYS_ADMIN; EAGAIN when no thread can be made.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let netns = self.clone();
-        let (answer, answered) = oneshot::channel();
-        thread::Builder::new().name("in-netns".to_owned()).spawn(move || {
-            let result = netns.enter().and_then(|()| job());
-            drop(netns);
-            // Nobody is left to tell when the caller went away.
-            let _unheard = answer.send(result);
-        })?;
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread in the network namespace died")))
     }
 }
 

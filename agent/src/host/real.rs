@@ -42,36 +42,50 @@ impl Host for RealHost {
         let within = within.into();
         let mut index = 0;
         // Neighbours in the list that the kernel takes at one place share one visit there.
-        for run in steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)) {
-            let begun = Instant::now();
-            // It is the first of its run: what made the bridge was Open vSwitch.
-            let passed_over = usize::from(self.is_foreign(&run[0]));
-            let result = match run[0].place() {
-                Place::Host | Place::Guest => self
-                    .visit(within, &run[passed_over..])
-                    .await
-                    .map_err(|refused| Refused { index: passed_over + refused.index, ..refused }),
-                Place::Ovs if self.must_stay(&run[0]).await => Ok(()),
-                Place::Dhcp => dhcp::take(&self.kernel, within.guest, &run[0])
-                    .await
-                    .map_err(|error| Refused { index: 0, error }),
-                Place::Ovs => {
-                    let taken = ovs_steps::take(&self.ovs, &self.kernel, &run[0]).await;
-                    taken.map_err(|error| Refused { index: 0, error })
-                }
-            };
-            // The kernel's visitor tells its steps apart.
-            if !is_kernels(&run[0]) {
-                self.kernel.step_times().took(run, begun.elapsed());
-            }
-            result.map_err(|refused| Refused { index: index + refused.index, ..refused })?;
-            index += run.len();
+        let mut runs =
+            steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)).peekable();
+        while let Some(run) = runs.next() {
+            let at = |from: usize| move |refused: Refused| Refused { index: from + refused.index, ..refused };
+            // The database takes a port while the kernel makes the guest's side.
+            let is_beside = |next: &&[Step]| matches!(run, [Step::PlugPort(_)]) && is_kernels(&next[0]);
+            let beside = runs.next_if(is_beside).unwrap_or_default();
+            let (taken, made) = tokio::join!(self.take_run(within, run), self.take_run(within, beside));
+            taken.map_err(at(index))?;
+            made.map_err(at(index + run.len()))?;
+            index += run.len() + beside.len();
         }
         Ok(())
     }
 }
 
 impl RealHost {
+    /// Takes steps that go together.
+    async fn take_run(&self, within: Within<'_>, run: &[Step]) -> Result<(), Refused> {
+        let Some(first) = run.first() else { return Ok(()) };
+        let begun = Instant::now();
+        // It is the first of its run: what made the bridge was Open vSwitch.
+        let passed_over = usize::from(self.is_foreign(first));
+        let result = match first.place() {
+            Place::Host | Place::Guest => self
+                .visit(within, &run[passed_over..])
+                .await
+                .map_err(|refused| Refused { index: passed_over + refused.index, ..refused }),
+            Place::Ovs if self.must_stay(first).await => Ok(()),
+            Place::Dhcp => dhcp::take(&self.kernel, within.guest, first)
+                .await
+                .map_err(|error| Refused { index: 0, error }),
+            Place::Ovs => {
+                let taken = ovs_steps::take(&self.ovs, &self.kernel, first).await;
+                taken.map_err(|error| Refused { index: 0, error })
+            }
+        };
+        // The kernel's visitor tells its steps apart.
+        if !is_kernels(first) {
+            self.kernel.step_times().took(run, begun.elapsed());
+        }
+        result
+    }
+
     /// Whether the step would change a bridge of Open vSwitch that somebody else has made meanwhile.
     fn is_foreign(&self, step: &Step) -> bool {
         let Step::IgnoreRouters { link, switch: Some(SwitchKind::Ovs), .. } = step else { return false };

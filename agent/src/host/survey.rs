@@ -80,7 +80,7 @@ impl Kernel {
             inner.sockets.put_back(host);
             Ok(gaps?)
         };
-        guest.run(visit).await
+        self.inner.threads.run_in(guest, visit).await
     }
 
     /// Compares the host with the steps that were taken in it as if it were a guest.

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::LazyLock;
 
 use pipewright_api::net::LinkName;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, openat};
@@ -15,6 +16,8 @@ use crate::host::netlink::KernelError;
 /// Of every link's own settings.
 const IPV4_CONF: &str = "/proc/sys/net/ipv4/conf";
 const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
+/// `NET_NS_INIT_INO` of linux/nsfs.h, below all numbers that are given to other namespaces.
+const NET_NS_INIT_INO: u64 = 0xEFFF_FFF9;
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC: u64 = 0x9fa0;
 /// How a folder is opened.
@@ -50,12 +53,17 @@ pub(super) fn is_ipv6_disabled(link: &str) -> Result<bool, KernelError> {
     Ok(text.trim_ascii_end() != "0")
 }
 
-/// Whether the calling thread is in the machine's first network namespace, the only one with the settings of the machine's
-/// queues. Pid 1 would tell as well, but it cannot be looked at from everywhere.
+/// Whether the calling thread is in the machine's first network namespace. Pid 1 would tell as well, but it cannot be looked
+/// at from everywhere. Since Linux 6.18 it has a number of its own; before, it is the only one with the settings of the machine's
+/// queues, a look at which costs the more, the more namespaces there are.
 ///
 /// # Errors
-/// ENOENT when /proc/sys is not there: then it is not known.
+/// ENOENT when /proc is not there: then it is not known.
 pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
+    static IS_NUMBERED: LazyLock<bool> = LazyLock::new(is_first_netns_numbered);
+    if *IS_NUMBERED {
+        return Ok(rustix::fs::stat("/proc/thread-self/ns/net")?.st_ino == NET_NS_INIT_INO);
+    }
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let core = openat(CWD, "/proc/sys/net/core", folder, Mode::empty())?;
     match rustix::fs::accessat(&core, "netdev_max_backlog", Access::EXISTS, AtFlags::empty()) {
@@ -63,6 +71,13 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn is_first_netns_numbered() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers =
+        name.release().to_str().unwrap_or_default().split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(18))
 }
 
 /// The folder of the links' own settings in the network namespace in which it was opened. It stays that one's on a thread that

@@ -26,7 +26,8 @@ use crate::step::{Expected, Move, Nic, Step, StepError};
 /// How long the kernel may take to delete a link; others that change links hold it up.
 const DELETION: Duration = Duration::from_secs(60);
 
-/// What a thread has for the steps of one operation.
+/// What is open for the steps of one operation.
+#[derive(Debug)]
 pub(super) struct Run {
     pub(super) kernel: Arc<Inner>,
     pub(super) host: Requests,
@@ -44,7 +45,8 @@ pub(super) struct Run {
     pub(super) close_later: Vec<OwnedFd>,
 }
 
-/// The guest as seen from the thread that entered it.
+/// The guest as seen from inside.
+#[derive(Debug)]
 pub(super) struct Guest {
     netns: Netns,
     pub(super) requests: Requests,
@@ -54,20 +56,30 @@ pub(super) struct Guest {
 }
 
 impl Run {
-    /// Enters the guest, on a thread that ends after the operation. `host` was opened in the host.
-    pub(super) fn begin(kernel: Arc<Inner>, host: Requests, whither: Whither) -> Self {
+    /// Begins in the host, where `host` was opened.
+    pub(super) fn begin(kernel: Arc<Inner>, host: Requests, whither: &Whither) -> Self {
         let is_for_host = matches!(whither, Whither::Host);
-        let entered = match whither {
-            Whither::Guest(netns) => enter(netns).map(Some),
-            Whither::Host => stay().map(Some),
-            Whither::Nowhere => Ok(None),
+        let (far, way, forwarding, close_later) = (None, Way::default(), None, Vec::new());
+        Self { kernel, host, guest: None, refused: None, is_for_host, far, way, forwarding, close_later }
+    }
+
+    /// The calling thread is there. Opens what is needed of it, unless it is open.
+    pub(super) fn arrive(&mut self, whither: &Whither) {
+        let opened = match whither {
+            Whither::Guest(_) | Whither::Host if self.guest.is_some() => return,
+            Whither::Guest(netns) => open(netns.clone()),
+            Whither::Host => stay(),
+            Whither::Nowhere => return,
         };
-        let (guest, refused) = match entered {
-            Ok(guest) => (guest, None),
-            Err(error) => (None, Some(error)),
-        };
-        let (far, way, forwarding) = (None, Way::default(), None);
-        Self { kernel, host, guest, refused, is_for_host, far, way, forwarding, close_later: Vec::new() }
+        match opened {
+            Ok(guest) => (self.guest, self.refused) = (Some(guest), None),
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// The guest cannot be entered.
+    pub(super) fn refuse(&mut self, refused: KernelError) {
+        (self.guest, self.refused) = (None, Some(refused));
     }
 
     /// The guest.
@@ -95,7 +107,7 @@ impl Run {
     }
 
     /// Takes all steps; the other end of a pair goes to `far`; the `way` was opened in the host for these steps.
-    /// What they leave to be closed is closed when the thread ends, after the answer.
+    /// What they leave to be closed is closed at the end of the visit.
     pub(super) fn take(&mut self, far: Option<Netns>, way: Way, steps: &[Step]) -> Result<(), Refused> {
         if let Some(first) = steps.iter().position(needs_guest) {
             self.may_take_in_guest()
@@ -119,12 +131,16 @@ impl Run {
         Ok(())
     }
 
-    /// Gives the host's socket back, and closes what is left.
+    /// Gives the host's socket back, and closes what is left: what takes long, on a thread for which nobody waits.
     pub(super) fn finish(self) {
-        self.kernel.sockets.put_back(self.host);
-        drop(self.guest);
-        drop(self.far);
-        drop(self.close_later);
+        let Self { kernel, host, guest, far, close_later, .. } = self;
+        kernel.sockets.put_back(host);
+        drop(guest);
+        drop(far);
+        if !close_later.is_empty() {
+            // They are dropped, and so closed, here when there is no such thread.
+            let _no_thread = kernel.threads.begin(move || drop(close_later));
+        }
     }
 
     fn take_all(&mut self, steps: &[Step]) -> Result<(), Refused> {
@@ -347,11 +363,6 @@ fn needs_guest(step: &Step) -> bool {
                 | Step::Verify(_)
                 | Step::VerifyTraffic(_)
         )
-}
-
-fn enter(netns: Netns) -> Result<Guest, KernelError> {
-    netns.enter()?;
-    open(netns)
 }
 
 fn stay() -> Result<Guest, KernelError> {

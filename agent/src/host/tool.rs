@@ -52,7 +52,7 @@ impl Kernel {
             let cookie = netns::own_cookie()?;
             Ok((cookie, inner.is_host_here(cookie)?))
         };
-        guest.run(look).await
+        self.inner.threads.run_in(guest, look).await
     }
 
     /// `ip netns exec GUEST ip route …`, without the guest's view of /sys. Prints at most `most` bytes on either output.
@@ -76,7 +76,7 @@ impl Kernel {
                 _ => ToolError::Io(error),
             }))
         };
-        let child = guest.run(start).await??;
+        let child = self.inner.threads.run_in(guest, start).await??;
         match tokio::time::timeout(TIMEOUT, finish(child, most)).await {
             Ok(ran) => ran,
             Err(_) => Err(ToolError::TooLong),

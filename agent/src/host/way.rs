@@ -18,7 +18,7 @@ pub(super) struct Home {
 }
 
 /// The way into a guest, and back.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Way {
     /// The host, to bring NICs back to.
     home: Option<Home>,

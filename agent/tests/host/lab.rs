@@ -1,6 +1,7 @@
 //! Hosts and guests as network namespaces of their own; they end with the test.
 
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,6 +51,15 @@ impl Space {
         run("ip", &all)
     }
 
+    /// On a thread that enters and then ends.
+    pub(crate) fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            move_into_link_name_space(self.open().as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            job()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().unwrap())
+    }
+
     pub(crate) fn links(&self) -> Vec<String> {
         let shown: Vec<serde_json::Value> = serde_json::from_str(&self.ip("-j link show")).unwrap();
         shown.iter().map(|link| link["ifname"].as_str().unwrap().to_owned()).filter(|n| n != "lo").collect()
@@ -85,7 +95,7 @@ pub(crate) fn on_a_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + S
     let path = space.path();
     let thread = thread::spawn(move || {
         let file = std::fs::File::open(path).unwrap();
-        let fd = std::os::fd::AsFd::as_fd(&file);
+        let fd = file.as_fd();
         move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).unwrap();
         drop(file);
         let runtime =

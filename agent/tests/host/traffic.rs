@@ -22,30 +22,24 @@ async fn neighbour(host: &Host) -> Space {
     guest
 }
 
-async fn udp(space: &Space, address: &'static str) -> UdpSocket {
-    space
-        .open()
-        .run(move || {
-            let socket = UdpSocket::bind(address)?;
-            // Less than the second after which the kernel asks again for a MAC address: a lost frame is seen.
-            socket.set_read_timeout(Some(Duration::from_millis(700)))?;
-            Ok(socket)
-        })
-        .await
-        .unwrap()
+fn udp(space: &Space, address: &'static str) -> UdpSocket {
+    let socket = space.inside(|| UdpSocket::bind(address).unwrap());
+    // Less than the second after which the kernel asks again for a MAC address: a lost frame is seen.
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    socket
 }
 
 #[test]
 fn no_first_packet_is_lost() {
     on_a_host(async |host| {
         let other = neighbour(&host).await;
-        let listener = udp(&other, "192.0.2.1:9").await;
+        let listener = udp(&other, "192.0.2.1:9");
         let guest = Space::new("g");
         let mut lost = Vec::new();
 
         for round in 0..100_u32 {
             let veth = veth(round.into(), Some("br0"));
-            let sender = udp(&guest, "0.0.0.0:0").await;
+            let sender = udp(&guest, "0.0.0.0:0");
             host.take(&guest, plan(&veth, &["192.0.2.10/24"], None)).await.unwrap();
             sender.send_to(&round.to_be_bytes(), "192.0.2.1:9").unwrap();
             let mut heard = [0; 4];

@@ -41,15 +41,15 @@ pub(super) fn parse(attachment: wire::Attachment, at: &At<'_>) -> Result<Attachm
         created_at: timestamp(attachment.created_at, &at.field("created_at"))?,
         revision: attachment.revision,
         plan: attachment.plan,
-        observed: attachment.observed.map(ObservedLink::from),
+        observed: attachment.observed.map(ObservedLink::from).map(Box::new),
         leftovers: attachment.leftovers,
-        lease: attachment.lease.map(|given| lease(given, &at.field("lease"))).transpose()?,
+        lease: attachment.lease.map(|given| lease(given, &at.field("lease")).map(Box::new)).transpose()?,
         peer: attachment.peer.map(|peer| guest(peer, &at.field("peer"))).transpose()?,
-        lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6"))).transpose()?,
+        lease6: attachment.lease6.map(|given| lease(given, &at.field("lease6")).map(Box::new)).transpose()?,
         traffic: traffic::list(attachment.traffic, &at.field("traffic"))?,
         waiting: attachment.waiting,
         drift: at.field("drift").list(attachment.drift, LIST_MAX, drift)?,
-        origin: attachment.origin.map(|wire::Origin { key, line }| Origin { key, line }),
+        origin: attachment.origin.map(|wire::Origin { key, line }| Box::new(Origin { key, line })),
     })
 }
 
@@ -129,15 +129,18 @@ impl From<Attachment> for wire::Attachment {
             created_at: Some(to_timestamp(attachment.created_at)),
             revision: attachment.revision,
             plan: attachment.plan,
-            observed: attachment.observed.map(wire::ObservedLink::from),
+            observed: attachment.observed.map(|observed| (*observed).into()),
             leftovers: attachment.leftovers,
-            lease: attachment.lease.map(wire::Lease::from),
+            lease: attachment.lease.map(|lease| (*lease).into()),
             peer: attachment.peer.map(wire::GuestIdentity::from),
-            lease6: attachment.lease6.map(wire::Lease::from),
+            lease6: attachment.lease6.map(|lease| (*lease).into()),
             traffic: attachment.traffic.into_iter().map(wire::Traffic::from).collect(),
             waiting: attachment.waiting,
             drift: attachment.drift.into_iter().map(wire::Drift::from).collect(),
-            origin: attachment.origin.map(|Origin { key, line }| wire::Origin { key, line }),
+            origin: attachment.origin.map(|origin| {
+                let Origin { key, line } = *origin;
+                wire::Origin { key, line }
+            }),
         }
     }
 }

@@ -329,9 +329,9 @@ prop_compose! {
                 runtime, id: guest_id.clone(), name: name.clone(), pid, netns_cookie, started_at: started_at.clone(),
             }),
             guest: GuestIdentity { runtime, id: guest_id, name, pid, netns_cookie, started_at },
-            host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, observed, leftovers,
-            lease, lease6, traffic, waiting, drift: Vec::new(),
-            origin: origin.map(|(key, line)| Origin { key, line }),
+            host_ifname, mac, mtu: mtu.map(|bytes| Mtu::try_from(bytes).unwrap()), fleet, created_at, revision, plan, leftovers,
+            observed: observed.map(Box::new), lease: lease.map(Box::new), lease6: lease6.map(Box::new), traffic, waiting, drift: Vec::new(),
+            origin: origin.map(|(key, line)| Box::new(Origin { key, line })),
         }
     }
 }

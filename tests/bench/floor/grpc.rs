@@ -21,8 +21,8 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::kernel::{Kernel, Link, Plug, open_netns};
 use super::dhcp;
+use super::kernel::{Kernel, Link, Plug, open_netns};
 use crate::guests::{Net, Seat};
 
 /// The running process, and a connection to it. It is ended with this value.

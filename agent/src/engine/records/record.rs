@@ -18,8 +18,8 @@ use crate::step::Step;
 pub struct Record {
     /// What callers see, but for the lines of the plan, see [`Record::shown`].
     pub attachment: Attachment,
-    /// The spec to the letter, to tell whether another request asks for the same.
-    pub asked: AttachmentSpec,
+    /// The spec to the letter, to tell whether another request asks for the same. The versions of a record share it.
+    pub asked: Arc<AttachmentSpec>,
     /// The steps that make it. The versions of a record share them.
     pub plan: Arc<Vec<Step>>,
     /// The request that is making or removing it.
