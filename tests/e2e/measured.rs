@@ -16,7 +16,8 @@ fn ask_for(scene: &Scene, at: SocketAddr, line: &str) -> Result<String> {
     scene.host.inside().act(|| {
         let mut stream = TcpStream::connect(at)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        write!(stream, "{line} HTTP/1.1\r\nHost: {at}\r\n\r\n")?;
+        // In one piece: what cannot be read is answered, and the connection closed, at the end of its first line.
+        stream.write_all(format!("{line} HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
