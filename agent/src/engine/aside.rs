@@ -67,9 +67,7 @@ impl<H: Host> Engine<H> {
         let Some((_lock, record)) = self.hold(id).await else { return Ok(()) };
         match record.attachment.state {
             State::Attached | State::Attaching => self.set_aside(&record, RESTARTED).await.map(drop),
-            State::Incomplete | State::Detaching => {
-                self.remove(&record, record.request, None, None).await
-            }
+            State::Incomplete | State::Detaching => self.remove(&record, record.request, None).await,
             State::Waiting | State::Detached => Ok(()),
         }
     }

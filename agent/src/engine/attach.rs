@@ -114,7 +114,7 @@ impl<H: Host> Engine<H> {
                 }
                 Known::Remains(record) => {
                     drop(attaching);
-                    self.remove(&record, wish.request, None, None).await?;
+                    self.remove(&record, wish.request, None).await?;
                     attaching = self.kernel.turn_to_attach().await;
                     // A default route may be back that ours has to replace.
                     entered.look_again(self, &wish.spec).await?;

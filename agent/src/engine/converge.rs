@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::Engine;
 use crate::engine::attach::{Wish, answered, open_operation};
 use crate::engine::operations::{Answer, fingerprint, on_a_task};
+use crate::engine::outcome::Removed;
 use crate::engine::records::{Record, SwitchRecord};
 use crate::engine::switch::vlans;
 use crate::host::Host;
@@ -91,10 +92,14 @@ impl<H: Host> Engine<H> {
                 self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
             }
             Todo::Replace(record, spec) => {
-                self.take_out(record.attachment.id, request, None).await?;
+                self.take_out(record.attachment.id, request, None).await?.into_iter().for_each(Removed::tell);
                 self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
             }
-            Todo::Detach(record) => self.take_out(record.attachment.id, request, None).await.map(drop),
+            Todo::Detach(record) => {
+                let removed = self.take_out(record.attachment.id, request, None).await?;
+                removed.into_iter().for_each(Removed::tell);
+                Ok(())
+            }
         }
     }
 

@@ -166,7 +166,7 @@ impl<H: Host> Engine<H> {
         let Some((_lock, record)) = self.hold(record.attachment.id).await else { return };
         self.meters.labelled("removed");
         // A failure is in the log, and the attachment says what is left.
-        let _told = self.remove(&record, record.request, Some(NOT_SAID), None).await;
+        let _told = self.remove(&record, record.request, Some(NOT_SAID)).await;
     }
 
     /// Whether an attachment that a container asked for may go on with the container that is there now; removes it if not.

@@ -16,7 +16,8 @@ use super::Engine;
 use crate::engine::attach::{answered, expecting, open_operation, tell};
 use crate::engine::declared::declined;
 use crate::engine::locks::{GuestLock, cookies};
-use crate::engine::operations::{Answer, Operation, fingerprint};
+use crate::engine::operations::{Answer, Done, Operation, fingerprint};
+use crate::engine::outcome::Removed;
 use crate::engine::records::{Record, Write};
 use crate::engine::shelf::{keys, meant};
 use crate::host::Host;
@@ -38,7 +39,9 @@ impl<H: Host> Engine<H> {
         let print = fingerprint.clone();
         let work = async move {
             let open = open_operation(request_id, print);
-            engine.detach_all(&target, &open).await.map(Answer::Detached)
+            let mut removed = Vec::new();
+            let answer = engine.detach_all(&target, &open, &mut removed).await.map(Answer::Detached);
+            Done { answer, then: Some(Box::new(move || removed.into_iter().for_each(Removed::tell))) }
         };
         match self.operations.answer(request_id, fingerprint, work, self.carry(&self.exits)).await? {
             Answer::Detached(attachments) => Ok(attachments),
@@ -46,7 +49,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    async fn detach_all(&self, target: &DetachTarget, open: &Operation) -> Result<Vec<Attachment>, Failure> {
+    async fn detach_all(
+        &self,
+        target: &DetachTarget,
+        open: &Operation,
+        removed: &mut Vec<Removed>,
+    ) -> Result<Vec<Attachment>, Failure> {
         let meant = self.meant(target).await?;
         let Some((last, others)) = meant.split_last() else {
             self.settle_answer(Some(open), Answer::Detached(Vec::new())).await?;
@@ -57,7 +65,11 @@ impl<H: Host> Engine<H> {
         for record in others {
             let attachment = detached(record);
             match self.take_out(record.attachment.id, open.id, None).await {
-                Ok(is_done) => gone.extend(is_done.then_some(attachment)),
+                Ok(None) => {}
+                Ok(Some(one)) => {
+                    gone.push(attachment);
+                    removed.push(one);
+                }
                 Err(failure) => failed = Some(failure),
             }
         }
@@ -65,24 +77,25 @@ impl<H: Host> Engine<H> {
         let before = gone.len();
         gone.push(detached(last));
         let answer = failed.is_none().then(|| (open, Answer::Detached(gone.clone())));
-        if !self.take_out(last.attachment.id, open.id, answer).await? {
-            gone.truncate(before);
+        match self.take_out(last.attachment.id, open.id, answer).await? {
+            Some(one) => removed.push(one),
+            None => gone.truncate(before),
         }
         failed.map_or(Ok(gone), Err)
     }
 
-    /// Takes one attachment out under its guest's lock; false when it was gone by then.
+    /// Takes one attachment out under its guest's lock; `None` when it was gone by then.
     pub(super) async fn take_out(
         &self,
         id: Uuid,
         request: Uuid,
         answer: Option<(&Operation, Answer)>,
-    ) -> Result<bool, Failure> {
-        let Some((_lock, record)) = self.hold(id).await else { return Ok(false) };
+    ) -> Result<Option<Removed>, Failure> {
+        let Some((_lock, record)) = self.hold(id).await else { return Ok(None) };
         if let Some(declined) = declined(&record) {
             self.records.settle(vec![declined]).await?;
         }
-        self.remove(&record, request, None, answer).await.map(|()| true)
+        self.take_down(&record, request, None, answer).await.map(Some)
     }
 
     /// The attachment with the locks of its guests, of those that it has then; `None` when it was gone by then.
@@ -97,15 +110,24 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Undoes an attachment, whatever state it is in, and with it answers a request. The caller holds the guest's lock.
-    /// Whatever is logged meanwhile says for whom.
+    /// Undoes an attachment, whatever state it is in. The caller holds the guest's lock.
     pub(super) async fn remove(
         &self,
         record: &Record,
         request: Uuid,
-        cause: Option<&str>,
-        answer: Option<(&Operation, Answer)>,
+        cause: Option<&'static str>,
     ) -> Result<(), Failure> {
+        self.take_down(record, request, cause, None).await.map(Removed::tell)
+    }
+
+    /// The same, and with it answers a request. Whatever is logged meanwhile says for whom.
+    async fn take_down(
+        &self,
+        record: &Record,
+        request: Uuid,
+        cause: Option<&'static str>,
+        answer: Option<(&Operation, Answer)>,
+    ) -> Result<Removed, Failure> {
         let Attachment { id, spec, .. } = &record.attachment;
         let span = tracing::info_span!("detach", %request, guest = %spec.guest, ifname = %spec.ifname, attachment = %id);
         let begun = Instant::now();
@@ -113,11 +135,13 @@ impl<H: Host> Engine<H> {
             Box::pin(self.undo_wholly(record, request, cause, answer)).instrument(span.clone()).await;
         let took = begun.elapsed();
         self.meters.detached(removed.as_ref().map(|&()| ()), took);
-        span.in_scope(|| match &removed {
-            Ok(()) => tracing::info!(?took, cause, "detached"),
-            Err(failure) => tell("detach", failure),
-        });
-        removed
+        match removed {
+            Ok(()) => Ok(Removed { span, took, cause }),
+            Err(failure) => {
+                span.in_scope(|| tell("detach", &failure));
+                Err(failure)
+            }
+        }
     }
 
     async fn undo_wholly(

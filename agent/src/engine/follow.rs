@@ -163,7 +163,7 @@ impl<H: Host> Engine<H> {
             tracing::info!(attachment = %id, guest = %record.asked.guest, "{DELETED}");
             self.meters.followed("removed");
             // A failure is in the log, and the attachment says what is left.
-            let _told = self.remove(&record, record.request, Some(DELETED), None).await;
+            let _told = self.remove(&record, record.request, Some(DELETED)).await;
             return;
         };
         if record.missed_since.is_none() {

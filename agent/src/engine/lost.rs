@@ -142,7 +142,7 @@ impl<H: Host> Engine<H> {
             return self.abandon(&record, STOPPED).await;
         }
         // A failure is in the log, and the attachment says what is left.
-        let _told = self.remove(&record, record.request, Some(GONE), None).await;
+        let _told = self.remove(&record, record.request, Some(GONE)).await;
     }
 
     /// Whether an attachment's link exists: its host end, or the guest's link when that is all. When the kernel does not

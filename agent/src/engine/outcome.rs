@@ -1,4 +1,4 @@
-//! An attachment that was made, and what is left to do when its caller has the answer.
+//! An attachment that was made, or is gone, and what is left to do when its caller has the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,5 +59,24 @@ impl Outcome {
         // The guests are let go of last: whoever detaches this waits until it is known everywhere.
         drop(entered.locks);
         (record, created)
+    }
+}
+
+/// One that is gone, which is to be told in the log.
+#[derive(Debug)]
+#[must_use = "it is to be told"]
+pub(super) struct Removed {
+    /// For whom it was removed, in logs.
+    pub(super) span: Span,
+    pub(super) took: Duration,
+    /// Why, where nobody asked.
+    pub(super) cause: Option<&'static str>,
+}
+
+impl Removed {
+    /// One line. Whoever reads it may be slow.
+    pub(super) fn tell(self) {
+        let Self { span, took, cause } = self;
+        span.in_scope(|| tracing::info!(?took, cause, "detached"));
     }
 }

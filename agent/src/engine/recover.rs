@@ -79,7 +79,7 @@ impl<H: Host> Engine<H> {
         }
         let cause = Some("it was left half done");
         // A failure is in the log, and the attachment says what is left.
-        let _told = self.remove(&record, record.request, cause, None).await;
+        let _told = self.remove(&record, record.request, cause).await;
     }
 }
 
