@@ -2,6 +2,9 @@
 //!
 //! Whoever waits registers before making the request that leads to the event, or looks at the state after registering;
 //! so nothing is missed. When the kernel had to drop events (ENOBUFS), the links are listed and everybody is told anew.
+//!
+//! While nobody waits, what follows an event is read with it: who makes a link causes half a dozen, and would wake the thread, often
+//! on another processor, for each.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,7 +15,8 @@ use std::time::Instant;
 
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use tokio::sync::broadcast;
 
 use crate::host::deleter::Queue;
@@ -24,6 +28,8 @@ use crate::host::netlink::{KernelError, Requests};
 const LINKS: u32 = 1;
 /// Of the socket's queue, in bytes: some thousand events.
 const QUEUE: usize = 8 << 20;
+/// What comes after an event that nobody waits for is read so much later.
+const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Events that a subscriber may lag behind before it is told that it lost some.
 const BACKLOG: usize = 1024;
 
@@ -73,12 +79,13 @@ pub(super) enum Which {
 #[derive(Debug)]
 pub(super) struct Watch {
     shared: Arc<Shared>,
-    stop: OwnedFd,
 }
 
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
+    /// Rung when somebody waits, and at the end.
+    bell: OwnedFd,
     deletions: Arc<Queue>,
     events: broadcast::Sender<LinkEvent>,
     /// Only of links that are gone: who waits for those is not to be woken by every attach.
@@ -89,6 +96,9 @@ struct Shared {
 struct Waiting {
     last: u64,
     entries: HashMap<u64, (Which, mpsc::Sender<Seen>)>,
+    /// The thread looks away.
+    is_lull: bool,
+    is_over: bool,
 }
 
 /// A place in the list of those who wait; it ends with this value.
@@ -122,6 +132,12 @@ impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A list of senders is whole at every moment.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        if let Err(error) = rustix::io::write(&self.bell, &1_u64.to_ne_bytes()) {
+            tracing::error!(%error, "the thread that listens to links was not woken");
+        }
     }
 
     fn tell(&self, event: LinkEvent) {
@@ -163,21 +179,16 @@ impl Watch {
 
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             deletions,
             events: broadcast::Sender::new(BACKLOG),
             losses: broadcast::Sender::new(BACKLOG),
         });
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let mut listener = Listener {
-            socket,
-            stop: stop.try_clone()?,
-            requests: Requests::open()?,
-            known: HashMap::new(),
-            shared: shared.clone(),
-        };
+        let mut listener =
+            Listener { socket, requests: Requests::open()?, known: HashMap::new(), shared: shared.clone() };
         listener.look_at_all()?;
         thread::Builder::new().name("link-events".to_owned()).spawn(move || listener.listen())?;
-        Ok(Self { shared, stop })
+        Ok(Self { shared })
     }
 
     /// Waits for what happens to a link from now on.
@@ -187,7 +198,11 @@ impl Watch {
         waiting.last += 1;
         let id = waiting.last;
         waiting.entries.insert(id, (which, teller.clone()));
+        let is_lull = std::mem::take(&mut waiting.is_lull);
         drop(waiting);
+        if is_lull {
+            self.shared.ring();
+        }
         Waiter { id, shared: self.shared.clone(), seen, teller }
     }
 
@@ -204,15 +219,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Err(error) = rustix::io::write(&self.stop, &1_u64.to_ne_bytes()) {
-            tracing::error!(%error, "the thread that listens to links was not told to end");
-        }
+        self.shared.waiting().is_over = true;
+        self.shared.ring();
     }
 }
 
 struct Listener {
     socket: Socket,
-    stop: OwnedFd,
     /// A dump on the socket of the events would have to be told from them.
     requests: Requests,
     /// Name, group and state of each link, to tell of those that went while events were dropped.
@@ -223,34 +236,60 @@ struct Listener {
 impl Listener {
     fn listen(mut self) {
         let mut buffer = vec![0; 64 << 10];
+        let mut has_heard = false;
         loop {
-            let mut ready =
-                [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
-            match poll(&mut ready, None) {
-                Ok(_) if !ready[1].revents().is_empty() => return,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => {
-                    tracing::error!(%error, "links of the host are no longer watched");
+            let is_lull = {
+                let mut waiting = self.shared.waiting();
+                if waiting.is_over {
                     return;
                 }
+                waiting.is_lull = has_heard && waiting.entries.is_empty();
+                waiting.is_lull
+            };
+            if let Err(error) = self.rest(is_lull) {
+                tracing::error!(%error, "links of the host are no longer watched");
+                return;
             }
-            if let Err(error) = self.read_all(&mut buffer) {
+            has_heard = self.read_all(&mut buffer).unwrap_or_else(|error| {
                 tracing::error!(%error, "events of links were lost");
-            }
+                false
+            });
         }
     }
 
-    /// Reads until nothing is left.
-    fn read_all(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    /// Waits for an event, or through a lull, but not when somebody rings.
+    fn rest(&self, is_lull: bool) -> io::Result<()> {
+        let mut ready =
+            [PollFd::new(&self.shared.bell, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let polled = match is_lull {
+            true => poll(&mut ready[..1], Some(&LULL)),
+            false => poll(&mut ready, None),
+        };
+        match polled {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::io::read(&self.shared.bell, &mut [0; 8]) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads until nothing is left, and says whether there was anything.
+    fn read_all(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut has_heard = false;
         loop {
             match self.socket.recv_from(&mut &mut *buffer, libc::MSG_TRUNC) {
                 Ok((_, from)) if from.port_number() != 0 => {}
-                Ok((length, _)) if length <= buffer.len() => self.hear(&buffer[..length]),
+                Ok((length, _)) if length <= buffer.len() => {
+                    self.hear(&buffer[..length]);
+                    has_heard = true;
+                }
                 // A link whose message has no room, or events that had none: look for ourselves.
                 Ok(_) => self.look_at_all()?,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.look_at_all()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(has_heard),
                 Err(error) => return Err(error),
             }
         }
