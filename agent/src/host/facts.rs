@@ -62,7 +62,7 @@ pub struct GuestFacts {
     pub default_routes: Vec<SavedRoute>,
     /// New links get no IPv6: they inherit `net.ipv6.conf.default.disable_ipv6`. False where it was not asked for.
     pub ipv6_disabled: bool,
-    /// The host's link that the uplink names; looked at on the way, because each thread that is asked costs its waking.
+    /// The host's link that the uplink names; looked at on the way, because most who ask have a thread woken for it.
     pub uplink: Option<LinkFacts>,
 }
 

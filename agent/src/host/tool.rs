@@ -1,6 +1,6 @@
 //! Programs of iproute2 in a guest's network namespace, with the host's files.
 //!
-//! A child is born in the namespace of the thread that starts it, so a thread of its own enters, starts it and ends.
+//! A child is born in the namespace of the thread that starts it, so a thread that may go there enters, starts it and comes home.
 //! Nothing of the guest is run, and none of its files are seen.
 
 use std::io;

@@ -5,4 +5,5 @@ mod crowd;
 mod lab;
 mod links;
 mod routes;
+mod threads;
 mod traffic;
