@@ -79,7 +79,12 @@ impl<H: Host> Engine<H> {
         let answer = failed.is_none().then(|| (open, Answer::Detached(gone.clone())));
         match self.take_out(last.attachment.id, open.id, answer).await? {
             Some(one) => removed.push(one),
-            None => gone.truncate(before),
+            None => {
+                gone.truncate(before);
+                if failed.is_none() {
+                    self.settle_answer(Some(open), Answer::Detached(gone.clone())).await?;
+                }
+            }
         }
         failed.map_or(Ok(gone), Err)
     }

@@ -27,6 +27,8 @@ pub(super) struct Entered {
     pub(super) facts: GuestFacts,
     /// The guest at the other end of a link between two.
     pub(super) peer: Option<(Guest, GuestFacts)>,
+    /// Last, so that nothing of the guests is open any more when somebody else has them.
+    #[expect(dead_code, reason = "held")]
     pub(super) locks: Vec<GuestLock>,
 }
 

@@ -76,7 +76,7 @@ pub use shelf::is_meant;
 /// Mutations that are worked on at once; more wait for their turn.
 const AT_ONCE: u32 = 64;
 /// Links that are taken out of linux bridges at once: the 8 that the kernel is given together (`host::deleter`), and some that
-/// are next. Each has a thread, and more of them only keep attaches from the processor and from the kernel's lock.
+/// are next. More of them only keep attaches from the processor and from the kernel's lock.
 const UNPLUGGED_AT_ONCE: usize = 10;
 
 /// All that the agent does, whoever asks.
@@ -200,11 +200,11 @@ impl<H: Host> Engine<H> {
     fn carry(&self, turns: &Arc<Semaphore>) -> impl FnOnce(Work) + use<H> {
         let (kernel, turns) = (self.kernel.clone(), Arc::clone(turns));
         move |work| match Arc::clone(&turns).try_acquire_owned() {
-            Ok(turn) => kernel.carry(with(turn, work)),
+            Ok(turn) => kernel.carry(holding(turn, work)),
             Err(_) => on_a_task(Box::pin(async move {
                 // Never closed.
                 let turn = turns.acquire_owned().await;
-                kernel.carry(with(turn, work));
+                kernel.carry(holding(turn, work));
             })),
         }
     }
@@ -213,8 +213,9 @@ impl<H: Host> Engine<H> {
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
         self.operations.drain().await;
-        // Links that are made again are nobody's request.
+        // Links that are made again are nobody's request, and what was answered is yet to be told in the log.
         let _turns = self.turns.acquire_many(AT_ONCE).await;
+        let _exits = self.exits.acquire_many(AT_ONCE).await;
     }
 
     /// Returns when the agent is about to stop.
@@ -228,7 +229,7 @@ impl<H: Host> Engine<H> {
 }
 
 /// Work that holds something until its end.
-async fn with<T>(held: T, work: Work) {
+async fn holding<T>(held: T, work: Work) {
     work.await;
     drop(held);
 }

@@ -223,7 +223,7 @@ impl Operations {
             board.requests.values().map(|running| running.result.clone()).collect()
         };
         for mut result in running {
-            // An error means that its task is gone, which is as good as done.
+            // An error means that its work is gone, which is as good as done.
             let _ = result.wait_for(Option::is_some).await;
         }
     }

@@ -52,12 +52,12 @@ impl Outcome {
                 engine.following.send_replace(());
             }
         }
+        // Whoever detaches this waits until it is known everywhere, but not until it is in the log, whose reader may be slow.
+        drop(entered);
         span.in_scope(|| match created {
             true => tracing::info!(?took, "attached"),
             false => tracing::debug!(?took, "attached already"),
         });
-        // The guests are let go of last: whoever detaches this waits until it is known everywhere.
-        drop(entered.locks);
         (record, created)
     }
 }

@@ -98,3 +98,11 @@ pub struct Refused {
     /// Why.
     pub error: StepError,
 }
+
+impl Refused {
+    /// The same, in the list of which this one's begins there.
+    #[must_use]
+    fn from(self, begin: usize) -> Self {
+        Self { index: begin + self.index, ..self }
+    }
+}

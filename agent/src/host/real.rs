@@ -41,20 +41,33 @@ impl Host for RealHost {
     ) -> Result<(), Refused> {
         let within = within.into();
         let mut index = 0;
-        // Neighbours in the list that the kernel takes at one place share one visit there.
-        let mut runs =
-            steps.chunk_by(|a, b| is_kernels(a) && is_kernels(b) && whither(a) == whither(b)).peekable();
-        while let Some(run) = runs.next() {
-            let at = |from: usize| move |refused: Refused| Refused { index: from + refused.index, ..refused };
-            // The database takes a port while the kernel makes the guest's side.
-            let is_beside = |next: &&[Step]| matches!(run, [Step::PlugPort(_)]) && is_kernels(&next[0]);
-            let beside = runs.next_if(is_beside).unwrap_or_default();
+        while let Some(run) = steps[index..].chunk_by(are_together).next() {
+            let after = index + run.len();
+            let beside = beside(run, &steps[after..]);
             let (taken, made) = tokio::join!(self.take_run(within, run), self.take_run(within, beside));
-            taken.map_err(at(index))?;
-            made.map_err(at(index + run.len()))?;
-            index += run.len() + beside.len();
+            taken.map_err(|refused| refused.from(index))?;
+            made.map_err(|refused| refused.from(after))?;
+            index = after + beside.len();
         }
         Ok(())
+    }
+}
+
+/// Neighbours in the list that the kernel takes at one place share one visit there.
+fn are_together(a: &Step, b: &Step) -> bool {
+    is_kernels(a) && is_kernels(b) && whither(a) == whither(b)
+}
+
+/// What the kernel makes while the database takes a port: the guest's side, but for routes. Those over a link without a port
+/// would leave the guest without a way out for as long as the database does not answer.
+fn beside<'a>(run: &[Step], next: &'a [Step]) -> &'a [Step] {
+    let is_harmless = |step: &&Step| {
+        let is_of_guest = is_kernels(step) && whither(step).is_none();
+        is_of_guest && !matches!(step, Step::SetAsideRoute(_) | Step::AddRoute(_))
+    };
+    match run {
+        [Step::PlugPort(_)] => &next[..next.iter().take_while(is_harmless).count()],
+        _ => &[],
     }
 }
 
@@ -66,10 +79,9 @@ impl RealHost {
         // It is the first of its run: what made the bridge was Open vSwitch.
         let passed_over = usize::from(self.is_foreign(first));
         let result = match first.place() {
-            Place::Host | Place::Guest => self
-                .visit(within, &run[passed_over..])
-                .await
-                .map_err(|refused| Refused { index: passed_over + refused.index, ..refused }),
+            Place::Host | Place::Guest => {
+                self.visit(within, &run[passed_over..]).await.map_err(|refused| refused.from(passed_over))
+            }
             Place::Ovs if self.must_stay(first).await => Ok(()),
             Place::Dhcp => dhcp::take(&self.kernel, within.guest, first)
                 .await
@@ -79,7 +91,7 @@ impl RealHost {
                 taken.map_err(|error| Refused { index: 0, error })
             }
         };
-        // The kernel's visitor tells its steps apart.
+        // Who visits the guest tells the steps apart. What is taken beside others takes as long as they do.
         if !is_kernels(first) {
             self.kernel.step_times().took(run, begun.elapsed());
         }

@@ -61,9 +61,14 @@ pub(super) fn is_ipv6_disabled(link: &str) -> Result<bool, KernelError> {
 /// ENOENT when /proc is not there: then it is not known.
 pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
     static IS_NUMBERED: LazyLock<bool> = LazyLock::new(is_first_netns_numbered);
-    if *IS_NUMBERED {
-        return Ok(rustix::fs::stat("/proc/thread-self/ns/net")?.st_ino == NET_NS_INIT_INO);
-    }
+    if *IS_NUMBERED { has_first_number() } else { has_first_settings() }
+}
+
+fn has_first_number() -> Result<bool, KernelError> {
+    Ok(rustix::fs::stat("/proc/thread-self/ns/net")?.st_ino == NET_NS_INIT_INO)
+}
+
+fn has_first_settings() -> Result<bool, KernelError> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let core = openat(CWD, "/proc/sys/net/core", folder, Mode::empty())?;
     match rustix::fs::accessat(&core, "netdev_max_backlog", Access::EXISTS, AtFlags::empty()) {
@@ -73,11 +78,14 @@ pub(super) fn is_in_first_netns() -> Result<bool, KernelError> {
     }
 }
 
+/// Where the kernel is of that age, and its word agrees with the settings for the namespace in which this is asked first: the host's.
 fn is_first_netns_numbered() -> bool {
     let name = rustix::system::uname();
     let mut numbers =
         name.release().to_str().unwrap_or_default().split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(18))
+    let is_of_age = (numbers.next(), numbers.next()) >= (Some(6), Some(18));
+    is_of_age
+        && matches!((has_first_number(), has_first_settings()), (Ok(number), Ok(settings)) if number == settings)
 }
 
 /// The folder of the links' own settings in the network namespace in which it was opened. It stays that one's on a thread that

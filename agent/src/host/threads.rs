@@ -10,17 +10,20 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::host::netns::Netns;
 
 /// Threads that stand ready; each that comes when so many do ends.
 const STANDING: usize = 6;
+/// Jobs at once of those who are not on one of these threads, such as lists and looks for drift; more wait for their turn.
+const AT_ONCE: usize = 128;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -34,10 +37,13 @@ struct Order {
 #[derive(Debug, Clone)]
 pub(super) struct Threads {
     home: Arc<Netns>,
-    ready: Arc<Ready>,
+    standing: Arc<Standing>,
+    /// Of those who are not on one of these threads.
+    turns: Arc<Semaphore>,
 }
 
-type Ready = Mutex<Vec<SyncSender<Order>>>;
+/// Those that stand ready.
+type Standing = Mutex<Vec<SyncSender<Order>>>;
 
 thread_local! {
     /// Where the calling thread is at home, if it is one of these.
@@ -50,7 +56,8 @@ impl Threads {
     /// # Errors
     /// When /proc is not there.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { home: Arc::new(Netns::own()?), ready: Arc::default() })
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Ok(Self { home: Arc::new(Netns::own()?), standing: Arc::default(), turns })
     }
 
     /// Has a thread do something at home.
@@ -70,15 +77,22 @@ impl Threads {
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
+        let died =
+            || io::Error::other("what was to be done there ended in a defect of the agent; see its log");
         if self.is_one() {
-            return job();
+            // A step with a defect is a step that is refused: what was done before it is taken back.
+            return catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(died()));
         }
+        // Never closed.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
         let (answer, answered) = oneshot::channel();
         self.begin(move || {
+            let done = job();
+            drop(turn);
             // Nobody is left to tell when the caller went away.
-            let _unheard = answer.send(job());
+            let _unheard = answer.send(done);
         })?;
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread that did it died")))
+        answered.await.unwrap_or_else(|_| Err(died()))
     }
 
     /// Does something inside a network namespace, likewise.
@@ -117,12 +131,12 @@ impl Threads {
 
     /// One that stands ready, or a new one.
     fn thread(&self) -> io::Result<SyncSender<Order>> {
-        if let Some(thread) = ready(&self.ready).pop() {
+        if let Some(thread) = list(&self.standing).pop() {
             return Ok(thread);
         }
         let (thread, orders) = sync_channel(1);
-        let (home, ready) = (Arc::clone(&self.home), Arc::downgrade(&self.ready));
-        thread::Builder::new().name("netns".to_owned()).spawn(move || stand(home, &ready, &orders))?;
+        let (home, place) = (Arc::clone(&self.home), Arc::downgrade(&self.standing));
+        thread::Builder::new().name("netns".to_owned()).spawn(move || stand(home, &place, &orders))?;
         Ok(thread)
     }
 
@@ -138,20 +152,20 @@ fn tell(thread: &SyncSender<Order>, job: Job) {
     debug_assert!(told.is_ok(), "a thread that stood ready is gone");
 }
 
-fn ready(ready: &Ready) -> MutexGuard<'_, Vec<SyncSender<Order>>> {
+fn list(standing: &Standing) -> MutexGuard<'_, Vec<SyncSender<Order>>> {
     // Each change of the list is one statement.
-    ready.lock().unwrap_or_else(PoisonError::into_inner)
+    standing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The life of a thread.
-fn stand(home: Arc<Netns>, place: &Weak<Ready>, orders: &Receiver<Order>) {
+fn stand(home: Arc<Netns>, place: &Weak<Standing>, orders: &Receiver<Order>) {
     // Who made it may have been in a guest, and a thread begins where that one is.
     come_home(&home);
     HOME.set(Some(home));
     while let Ok(Order { job, again }) = orders.recv() {
         job();
         let Some(place) = place.upgrade() else { return };
-        let mut standing = ready(&place);
+        let mut standing = list(&place);
         if standing.len() >= STANDING {
             return;
         }

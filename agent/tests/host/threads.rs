@@ -82,6 +82,25 @@ fn a_defect_in_one_operation_is_its_own_and_the_next_one_is_carried() {
 }
 
 #[test]
+fn a_step_with_a_defect_is_refused_so_that_what_was_done_before_it_can_be_taken_back() {
+    on_a_host(async |host| {
+        let (guest, home) = (Space::new("g"), place());
+        let (kernel, netns) = (host.kernel.clone(), guest.open());
+        // It is no step of the kernel's, which a debug build of the agent asserts in the guest.
+        let strange = Step::UnplugPort { id: uuid::Uuid::from_u128(1), port: name("eth1") };
+
+        let seen = carried(&host, async move {
+            let refused = kernel.take(Some(&netns), vec![strange]).await.unwrap_err();
+            (refused.error.to_string(), place(), kernel.cookie(&netns).await.is_ok())
+        })
+        .await;
+
+        assert!(seen.0.contains("defect"), "{}", seen.0);
+        assert_eq!((seen.1, seen.2), (home, true));
+    });
+}
+
+#[test]
 fn a_guest_that_is_gone_before_it_is_entered_costs_no_thread_its_way_home() {
     on_a_host(async |host| {
         let home = place();
