@@ -1,20 +1,25 @@
-//! The floor behind gRPC: the same messages to the kernel, asked for by the same request as the agent is, of a server that does
-//! nothing else. What it takes is the least that an attach by gRPC can.
+//! The floor behind gRPC: the same messages to the kernel, asked for by the same request as the agent is, of a server that waits
+//! until frames pass, tells the neighbours, and does nothing else: no look, no check, no record. What it takes is the least that an
+//! attach by gRPC can.
 
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream::Empty;
+use pipewright_agent::host::sys;
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef};
 use pipewright_api::wire;
 use pipewright_api::wire::agent_client::AgentClient;
 use pipewright_api::wire::agent_server::{Agent, AgentServer};
 use pipewright_tests::Host;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -75,25 +80,51 @@ pub(crate) async fn attach(client: &AgentClient<Channel>, seat: &Seat, net: Net)
 /// Serves until it is killed.
 pub(crate) fn serve(path: &Path) -> Result<()> {
     let kernel = Mutex::new(Kernel::open()?);
+    let (closing, closed) = mpsc::channel();
+    std::thread::spawn(move || closed.into_iter().for_each(drop::<OwnedFd>));
     // What blocks, blocks for less than it would take to wake another thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connections = UnixListenerStream::new(UnixListener::bind(path)?);
-        let service = AgentServer::new(Bare(kernel));
+        let service = AgentServer::new(Bare { kernel, closing });
         Ok(Server::builder().add_service(service).serve_with_incoming(connections).await?)
     })
 }
 
-struct Bare(Mutex<Kernel>);
+struct Bare {
+    kernel: Mutex<Kernel>,
+    /// Closing a packet socket waits for an RCU grace period: somebody else does it.
+    closing: mpsc::Sender<OwnedFd>,
+}
 
 impl Bare {
     fn make(&self, asked: &Attach) -> Result<()> {
-        let mut kernel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         let link = link(asked)?;
         let netns = open_netns(&link.netns)?;
         kernel.plug(&link, &netns)?;
-        dhcp::configure(&mut kernel, &link, &netns)
+        dhcp::configure(&mut kernel, &link, &netns)?;
+        kernel.await_forwarding(&link.host_end)?;
+        self.closing.send(announce(&kernel, &link, &netns)?)?;
+        Ok(())
     }
+}
+
+/// Gratuitous ARP (RFC 5227 §3).
+fn announce(kernel: &Kernel, link: &Link, netns: &File) -> Result<OwnedFd> {
+    const ETHERTYPE: u16 = 0x0806;
+    const EVERYBODY: [u8; 6] = [0xff; 6];
+    /// Of Ethernet (1) and IPv4, and the lengths of their addresses; a request (1).
+    const HEAD: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
+    let open = |_| {
+        let flags = SocketFlags::CLOEXEC;
+        Ok(rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?)
+    };
+    let (inside, socket) = kernel.enter(link, netns, open)?;
+    let ip = link.address.context("no address to announce")?.0.octets();
+    let request = [&HEAD[..], &link.mac, &ip, &[0; 6], &ip].concat();
+    sys::send_frame(&socket, inside.index, ETHERTYPE, EVERYBODY, &request)?;
+    Ok(socket)
 }
 
 fn link(asked: &Attach) -> Result<Link> {

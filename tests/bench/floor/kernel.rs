@@ -12,6 +12,7 @@ use rtnetlink::packet_core::{
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    State,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
@@ -114,6 +115,24 @@ impl Kernel {
     pub(crate) fn set(&mut self, inside: &Inside, settings: &[Setting]) -> Result<()> {
         let bytes: Vec<u8> = settings.iter().flat_map(|setting| setting.request(inside.index)).collect();
         exchange(&inside.socket, &bytes, settings.len(), &mut self.buffer).context("guest")
+    }
+
+    /// Asks until frames pass a link of the host: it is soon.
+    pub(crate) fn await_forwarding(&mut self, name: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        let bytes = request(RouteNetlinkMessage::GetLink(message), 0);
+        loop {
+            self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+            let (length, _) = self.socket.recv_from(&mut &mut self.buffer[..], 0)?;
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&self.buffer[..length])?;
+            let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
+                bail!("no link {name}");
+            };
+            if link.attributes.contains(&LinkAttribute::OperState(State::Up)) {
+                return Ok(());
+            }
+        }
     }
 
     /// `ip link del NAME`

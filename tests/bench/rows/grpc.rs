@@ -1,4 +1,5 @@
-//! The floor asked over gRPC instead of a pipe, alone and with eight calls in flight: what of an agent's time no agent can save.
+//! The floor asked over gRPC instead of a pipe, with its link ready and announced, alone and with eight calls in flight: what of an
+//! agent's time no agent can save.
 
 use anyhow::Result;
 use futures_util::{TryStreamExt as _, stream};
@@ -42,7 +43,7 @@ pub(super) fn measure(length: Length) -> Result<Vec<Line>> {
     drop(server);
     arena.leave();
     Ok(vec![
-        Line::beside_floor("the floor by gRPC, nothing else", &floor, &bare),
-        Line::beside_floor("the floor by gRPC, 8 in flight, each", &floor_many, &bare_many),
+        Line::beside_floor("the floor by gRPC, ready and announced", &floor, &bare),
+        Line::beside_floor("… 8 in flight, each", &floor_many, &bare_many),
     ])
 }
