@@ -167,7 +167,7 @@ impl Kernel {
         }
     }
 
-    /// Has a thread that may go into guests carry an operation to its end; see [`Threads`]. To be called in a tokio runtime.
+    /// Has a thread that may go into guests carry an operation to its end. To be called in a tokio runtime.
     pub fn carry(&self, operation: impl Future<Output = ()> + Send + 'static) {
         self.inner.threads.carry(operation);
     }
