@@ -106,11 +106,6 @@ impl Arena {
         Ok(time)
     }
 
-    fn attach_rested(&self, seat: &Seat) -> Result<Duration> {
-        rest();
-        self.attach(seat)
-    }
-
     /// One detach, from the call to its answer.
     pub(crate) fn detach(&self, seat: &Seat) -> Result<Duration> {
         let begun = Instant::now();
@@ -141,19 +136,32 @@ impl Arena {
 
     /// Takes turns, round by round, each contestant first in every other one. The first three rounds are for warming up.
     pub(crate) fn take_turns(&mut self, seats: &[Seat]) -> Result<Turns> {
+        self.take_turns_with(seats, Self::attach)
+    }
+
+    /// The same, of the floor and whoever attaches so in the agent's host.
+    pub(crate) fn take_turns_with(
+        &mut self,
+        seats: &[Seat],
+        attach: impl Fn(&Self, &Seat) -> Result<Duration>,
+    ) -> Result<Turns> {
         const WARM_UP: usize = 3;
+        let attach_rested = |arena: &Self, seat: &Seat| {
+            rest();
+            attach(arena, seat)
+        };
         let mut turns = Turns::default();
         for (round, pair) in seats.chunks_exact(2).enumerate() {
             let [first, second] = pair else { continue };
             let is_first = round % 2 == 0;
             let (ours, floors) = if is_first { (first, second) } else { (second, first) };
             let link = floors.link(self.net);
-            let early = is_first.then(|| self.attach_rested(ours)).transpose()?;
+            let early = is_first.then(|| attach_rested(self, ours)).transpose()?;
             rest();
             let begun = Instant::now();
             self.floor.attach(&link)?;
             let floor_time = begun.elapsed();
-            let time = early.map_or_else(|| self.attach_rested(ours), Ok)?;
+            let time = early.map_or_else(|| attach_rested(self, ours), Ok)?;
             if round >= WARM_UP {
                 turns.floor.add(floor_time);
                 turns.agent.add(time);

@@ -19,14 +19,6 @@ impl Samples {
         Ok(done)
     }
 
-    /// Does so many things together and keeps how long each took of it.
-    pub(crate) fn time_each(&mut self, count: usize, act: impl FnOnce() -> Result<()>) -> Result<()> {
-        let begun = Instant::now();
-        act()?;
-        self.add(begun.elapsed() / u32::try_from(count)?);
-        Ok(())
-    }
-
     pub(crate) fn add(&mut self, time: Duration) {
         self.times.push(time);
     }

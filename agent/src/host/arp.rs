@@ -4,14 +4,17 @@ use std::net::Ipv4Addr;
 
 use pipewright_api::net::MacAddr;
 
-pub(super) const ETHERTYPE: u16 = 0x0806;
-pub(super) const EVERYBODY: [u8; 6] = [0xff; 6];
+/// Of ARP.
+pub const ETHERTYPE: u16 = 0x0806;
+/// The broadcast address.
+pub const EVERYBODY: [u8; 6] = [0xff; 6];
 /// Ethernet (1), IPv4, and the lengths of their addresses.
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: u8 = 1;
 
 /// A request for one's own address: both sender and target are the announced one (RFC 5227 §3).
-pub(super) fn announcement(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
+#[must_use]
+pub fn announcement(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     request(mac, address, address)
 }
 

@@ -7,7 +7,7 @@ use crate::step::{Step, StepError};
 
 pub mod address;
 mod announce;
-mod arp;
+pub mod arp;
 pub mod boot_timer;
 mod bridge;
 mod deleter;

@@ -10,9 +10,8 @@ use pipewright_agent::dhcp::packet;
 use pipewright_agent::host::sys;
 use pipewright_api::net::MacAddr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::kernel::{Kernel, Link, Setting};
+use super::kernel::{Kernel, Link, Setting, packet_socket};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const EVERYBODY: [u8; 6] = [0xff; 6];
@@ -66,8 +65,7 @@ struct Line {
 
 impl Line {
     fn open(index: u32, mac: [u8; 6]) -> Result<Self> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        let socket = packet_socket()?;
         let [.., a, b, c, d] = mac;
         Ok(Self { socket, index, mac: mac.try_into()?, xid: u32::from_be_bytes([a, b, c, d]) })
     }

@@ -6,20 +6,19 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream::Empty;
-use pipewright_agent::host::sys;
+use pipewright_agent::host::{arp, sys};
 use pipewright_api::request::Attach;
 use pipewright_api::spec::{Addressing, AttachmentSpec, GuestRef};
 use pipewright_api::wire;
 use pipewright_api::wire::agent_client::AgentClient;
 use pipewright_api::wire::agent_server::{Agent, AgentServer};
 use pipewright_tests::Host;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use pipewright_tests::process::Process;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -27,46 +26,37 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::dhcp;
-use super::kernel::{Kernel, Link, Plug, open_netns};
+use super::kernel::{Kernel, Link, Plug, open_netns, packet_socket};
 use crate::guests::{Net, Seat};
 
-/// The running process, and a connection to it. It is ended with this value.
+/// What it says when it listens, and where.
+const READY: &str = "ready";
+const SOCKET: &str = "socket";
+/// More than it takes to start.
+const STARTS: Duration = Duration::from_secs(10);
+
+/// The running process. It is ended with this value.
 #[derive(Debug)]
 pub(crate) struct BehindGrpc {
-    child: Child,
+    _process: Process,
     folder: tempfile::TempDir,
 }
 
 impl BehindGrpc {
-    /// Starts it in a host.
+    /// Starts it in a host; returns once it listens.
     pub(crate) fn start(host: &Host) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut command = host.inside().command(std::env::current_exe()?)?;
-        command.arg("--serve-grpc").arg(folder.path().join("socket"));
-        let child = command.stdin(Stdio::null()).spawn()?;
-        Ok(Self { child, folder })
+        command.arg("--serve-grpc").arg(folder.path().join(SOCKET));
+        let process = Process::spawn("the floor's server", &mut command)?;
+        process.wait_line(|line| line == READY, STARTS)?;
+        Ok(Self { _process: process, folder })
     }
 
-    /// Connects, as soon as it is there.
+    /// A connection.
     pub(crate) async fn connect(&self) -> Result<AgentClient<Channel>> {
-        let path = self.folder.path().join("socket");
-        let until = Instant::now() + Duration::from_secs(10);
-        let endpoint = Endpoint::from_shared(format!("unix:{}", path.display()))?;
-        loop {
-            match endpoint.connect().await {
-                Ok(channel) => return Ok(AgentClient::new(channel)),
-                Err(error) if Instant::now() > until => return Err(error.into()),
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    }
-}
-
-impl Drop for BehindGrpc {
-    fn drop(&mut self) {
-        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
-            eprintln!("the floor's server does not end: {error}");
-        }
+        let endpoint = Endpoint::from_shared(format!("unix:{}", self.folder.path().join(SOCKET).display()))?;
+        Ok(AgentClient::new(endpoint.connect().await?))
     }
 }
 
@@ -86,6 +76,7 @@ pub(crate) fn serve(path: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connections = UnixListenerStream::new(UnixListener::bind(path)?);
+        println!("{READY}");
         let service = AgentServer::new(Bare { kernel, closing });
         Ok(Server::builder().add_service(service).serve_with_incoming(connections).await?)
     })
@@ -112,18 +103,10 @@ impl Bare {
 
 /// Gratuitous ARP (RFC 5227 §3).
 fn announce(kernel: &Kernel, link: &Link, netns: &File) -> Result<OwnedFd> {
-    const ETHERTYPE: u16 = 0x0806;
-    const EVERYBODY: [u8; 6] = [0xff; 6];
-    /// Of Ethernet (1) and IPv4, and the lengths of their addresses; a request (1).
-    const HEAD: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
-    let open = |_| {
-        let flags = SocketFlags::CLOEXEC;
-        Ok(rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?)
-    };
-    let (inside, socket) = kernel.enter(link, netns, open)?;
-    let ip = link.address.context("no address to announce")?.0.octets();
-    let request = [&HEAD[..], &link.mac, &ip, &[0; 6], &ip].concat();
-    sys::send_frame(&socket, inside.index, ETHERTYPE, EVERYBODY, &request)?;
+    let (inside, socket) = kernel.enter(link, netns, |_| packet_socket())?;
+    let (address, _) = link.address.context("no address to announce")?;
+    let packet = arp::announcement(link.mac.try_into()?, address);
+    sys::send_frame(&socket, inside.index, arp::ETHERTYPE, arp::EVERYBODY, &packet)?;
     Ok(socket)
 }
 

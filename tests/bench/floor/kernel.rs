@@ -1,7 +1,7 @@
 //! The fewest netlink messages for a whole attach: four, in two sends.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +17,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
+use rustix::net::{SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +215,12 @@ impl Setting {
             }
         }
     }
+}
+
+/// One that receives nothing until it is bound, in the calling thread's namespace.
+pub(crate) fn packet_socket() -> Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(rustix::net::AddressFamily::PACKET, SocketType::DGRAM, flags, None)?)
 }
 
 pub(crate) fn open_netns(path: &str) -> Result<std::fs::File> {
