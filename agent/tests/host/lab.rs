@@ -51,13 +51,18 @@ impl Space {
         run("ip", &all)
     }
 
-    /// On a thread that enters and then ends.
+    /// Moves the calling thread, which ends with what it does there.
+    fn enter(&self) {
+        move_into_link_name_space(self.open().as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    }
+
+    /// On a thread of its own.
     pub(crate) fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
-        let enter = || {
-            move_into_link_name_space(self.open().as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        let there = || {
+            self.enter();
             job()
         };
-        thread::scope(|scope| scope.spawn(enter).join().unwrap())
+        thread::scope(|scope| scope.spawn(there).join().unwrap())
     }
 
     pub(crate) fn links(&self) -> Vec<String> {
@@ -92,12 +97,8 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
 /// A host with a kernel, on a thread and a runtime of its own: the agent sees the namespace that it starts in.
 pub(crate) fn on_a_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send + 'static) {
     let space = Space::new("h");
-    let path = space.path();
     let thread = thread::spawn(move || {
-        let file = std::fs::File::open(path).unwrap();
-        let fd = file.as_fd();
-        move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).unwrap();
-        drop(file);
+        space.enter();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async move {

@@ -29,9 +29,10 @@ async fn carried<T: Send + 'static>(host: &Host, operation: impl Future<Output =
     answered.await.unwrap()
 }
 
-/// Threads of this process that are, or were, made to go into guests.
+/// Threads of this process that were made to go into guests.
 fn standing() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
+    // One that ended since the folder was listed has no name any more.
     let named = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
     named.filter(|comm| comm.trim_end() == "netns").count()
 }
