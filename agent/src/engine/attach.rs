@@ -60,7 +60,7 @@ impl<H: Host> Engine<H> {
         let print = fingerprint.clone();
         let work = async move {
             let open = open_operation(wish.request, print);
-            let outcome = match engine.make(&wish, Some(&open)).await {
+            let outcome = match engine.make_unfinished(&wish, Some(&open)).await {
                 Ok(outcome) => outcome,
                 Err(failure) => return Done::from(Err(failure)),
             };
@@ -74,8 +74,17 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Makes an attachment, or finds it made. Whatever is logged meanwhile says for whom.
-    pub(super) async fn make(&self, wish: &Wish, open: Option<&Operation>) -> Result<Outcome, Failure> {
+    /// Makes an attachment, or finds it made.
+    pub(super) async fn make(
+        &self,
+        wish: &Wish,
+        open: Option<&Operation>,
+    ) -> Result<(Arc<Record>, bool), Failure> {
+        Ok(self.make_unfinished(wish, open).await?.finish(self))
+    }
+
+    /// The same, for a caller who is answered before the rest is done. Whatever is logged meanwhile says for whom.
+    async fn make_unfinished(&self, wish: &Wish, open: Option<&Operation>) -> Result<Outcome, Failure> {
         let Wish { request, spec, .. } = wish;
         let span = tracing::info_span!(
             "attach",

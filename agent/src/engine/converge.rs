@@ -15,7 +15,6 @@ use uuid::Uuid;
 use super::Engine;
 use crate::engine::attach::{Wish, answered, open_operation};
 use crate::engine::operations::{Answer, fingerprint, on_a_task};
-use crate::engine::outcome::Removed;
 use crate::engine::records::{Record, SwitchRecord};
 use crate::engine::switch::vlans;
 use crate::host::Host;
@@ -88,18 +87,12 @@ impl<H: Host> Engine<H> {
             Todo::MakeSwitch { spec, .. } => self.make_switch(fleet, spec).await,
             Todo::RefuseSwitch { failure, .. } => Err(failure.clone()),
             Todo::RemoveSwitch(record) => self.remove_switch(record).await,
-            Todo::Attach(spec) => {
-                self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
-            }
+            Todo::Attach(spec) => self.make(&make(spec), None).await.map(|_| ()),
             Todo::Replace(record, spec) => {
-                self.take_out(record.attachment.id, request, None).await?.into_iter().for_each(Removed::tell);
-                self.make(&make(spec), None).await.map(|outcome| drop(outcome.finish(self)))
+                self.take_out(record.attachment.id, request).await?;
+                self.make(&make(spec), None).await.map(|_| ())
             }
-            Todo::Detach(record) => {
-                let removed = self.take_out(record.attachment.id, request, None).await?;
-                removed.into_iter().for_each(Removed::tell);
-                Ok(())
-            }
+            Todo::Detach(record) => self.take_out(record.attachment.id, request).await,
         }
     }
 

@@ -133,7 +133,7 @@ impl<H: Host> Engine<H> {
         }
         let open = open_operation(request, fingerprint(&("declared", &spec))?);
         let wish = Wish { request, spec, fleet: None, again: None, origin: Some(origin.clone()) };
-        let (record, is_new) = self.make(&wish, Some(&open)).await?.finish(self);
+        let (record, is_new) = self.make(&wish, Some(&open)).await?;
         if is_new {
             self.meters.labelled("attached");
             let id = record.attachment.id;

@@ -64,7 +64,7 @@ impl<H: Host> Engine<H> {
         let mut failed = None;
         for record in others {
             let attachment = detached(record);
-            match self.take_out(record.attachment.id, open.id, None).await {
+            match self.take_out_untold(record.attachment.id, open.id, None).await {
                 Ok(None) => {}
                 Ok(Some(one)) => {
                     gone.push(attachment);
@@ -74,13 +74,12 @@ impl<H: Host> Engine<H> {
             }
         }
         // The answer is written together with the last outcome, unless it is a failure, which may be asked again.
-        let before = gone.len();
         gone.push(detached(last));
         let answer = failed.is_none().then(|| (open, Answer::Detached(gone.clone())));
-        match self.take_out(last.attachment.id, open.id, answer).await? {
+        match self.take_out_untold(last.attachment.id, open.id, answer).await? {
             Some(one) => removed.push(one),
             None => {
-                gone.truncate(before);
+                gone.pop();
                 if failed.is_none() {
                     self.settle_answer(Some(open), Answer::Detached(gone.clone())).await?;
                 }
@@ -89,8 +88,15 @@ impl<H: Host> Engine<H> {
         failed.map_or(Ok(gone), Err)
     }
 
-    /// Takes one attachment out under its guest's lock; `None` when it was gone by then.
-    pub(super) async fn take_out(
+    /// Takes one attachment out under its guest's lock, unless it is gone by then.
+    pub(super) async fn take_out(&self, id: Uuid, request: Uuid) -> Result<(), Failure> {
+        let removed = self.take_out_untold(id, request, None).await?;
+        removed.into_iter().for_each(Removed::tell);
+        Ok(())
+    }
+
+    /// The same, for a caller who is answered before it is told in the log; `None` when it was gone by then.
+    async fn take_out_untold(
         &self,
         id: Uuid,
         request: Uuid,
@@ -100,7 +106,7 @@ impl<H: Host> Engine<H> {
         if let Some(declined) = declined(&record) {
             self.records.settle(vec![declined]).await?;
         }
-        self.take_down(&record, request, None, answer).await.map(Some)
+        self.remove_untold(&record, request, None, answer).await.map(Some)
     }
 
     /// The attachment with the locks of its guests, of those that it has then; `None` when it was gone by then.
@@ -122,11 +128,11 @@ impl<H: Host> Engine<H> {
         request: Uuid,
         cause: Option<&'static str>,
     ) -> Result<(), Failure> {
-        self.take_down(record, request, cause, None).await.map(Removed::tell)
+        self.remove_untold(record, request, cause, None).await.map(Removed::tell)
     }
 
     /// The same, and with it answers a request. Whatever is logged meanwhile says for whom.
-    async fn take_down(
+    async fn remove_untold(
         &self,
         record: &Record,
         request: Uuid,

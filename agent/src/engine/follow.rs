@@ -113,7 +113,7 @@ impl<H: Host> Engine<H> {
         let fleet = record.attachment.fleet.clone();
         let origin = record.attachment.origin.as_deref().cloned();
         let wish = Wish { request: record.request, spec, fleet, again: Some(id), origin };
-        match self.make(&wish, None).await.map(|outcome| outcome.finish(self)) {
+        match self.make(&wish, None).await {
             Ok((_, true)) => self.meters.followed("attached"),
             // A caller was faster.
             Ok((_, false)) => {}

@@ -79,9 +79,10 @@ impl Threads {
     ) -> io::Result<T> {
         let died =
             || io::Error::other("what was to be done there ended in a defect of the agent; see its log");
+        // A step with a defect is a step that is refused: what was done before it is taken back.
+        let job = move || catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(died()));
         if self.is_one() {
-            // A step with a defect is a step that is refused: what was done before it is taken back.
-            return catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(died()));
+            return job();
         }
         // Never closed.
         let turn = Arc::clone(&self.turns).acquire_owned().await;
